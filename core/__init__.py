@@ -1,0 +1,11 @@
+"""Orchestration: reads FLAGS, drives a run, owns the working directory."""
+
+import models  # noqa: F401  (imports TensorFlow quietly, so it comes first)
+
+from .app import app_start, run
+from .attacking import AttackType
+from .core import Core
+from .datasets import get_dataset
+from .errors import UserError
+
+__all__ = ['AttackType', 'Core', 'UserError', 'app_start', 'get_dataset', 'run']

@@ -1,0 +1,66 @@
+"""The command line; the only reader of argv."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags as absl_flags
+
+from .core import Core
+from .errors import UserError
+from .flags import apply_setting, parse_setting
+
+_PASSED_ON = ('log', 'eval_log', 'gpu', 'data_dir', 'seed')
+
+
+def run(flags: Mapping[str, Any]) -> dict[Any, Any]:
+    """Runs the task that FLAGS describe, from one's own Python code.
+
+    Raises:
+        UserError: something that a person can put right.
+    """
+    return Core(flags).run()
+
+
+def app_start(flags: Mapping[str, Any]) -> None:
+    """Runs a config file's FLAGS with the command line's overrides; what a config file calls when it is started.
+
+    Exits with status 1 and one sentence on an error that a person can put right.
+    """
+    _define()
+    app.run(lambda argv: _main(argv, flags))
+
+
+def _define() -> None:
+    absl_flags.DEFINE_string('log', None, 'working directory (default: a new logs/<config>/<date>)')
+    absl_flags.DEFINE_string('eval_log', None, 'directory for the results of an evaluation')
+    absl_flags.DEFINE_string('gpu', None, "index of the GPU to use, or 'cpu' (default: GPU 0 if there is one)")
+    absl_flags.DEFINE_string('data_dir', None, "TensorFlow Datasets' directory (default: TFDS_DATA_DIR, or TFDS's own)")
+    absl_flags.DEFINE_integer('seed', None, 'seed of weights and permutations (default: fresh, and recorded)')
+    absl_flags.DEFINE_multi_string('set', [], "overrides a flag of the config file: --set E=100 --set model.act_type=relu2")
+
+
+def _main(argv: list[str], flags: Mapping[str, Any]) -> None:
+    try:
+        if len(argv) > 1:
+            raise UserError(f'{argv[1]!r} is not an option; flags are set with --set key=value')
+        Core(flags, _overrides(flags), name=Path(sys.argv[0]).stem).run()
+    except UserError as e:
+        sys.exit(f'error: {e}')
+    except KeyboardInterrupt:
+        sys.exit('interrupted; what was finished is saved')
+
+
+def _overrides(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The command line's flags; where one reaches into a dictionary of the config file, the whole dictionary."""
+    merged = dict(flags)
+    given = {name: value for name in _PASSED_ON if (value := absl_flags.FLAGS[name].value) is not None}
+    keys = []
+    for text in absl_flags.FLAGS['set'].value:
+        key, value = parse_setting(text)
+        apply_setting(merged, key, value)
+        keys.append(key.split('.')[0])
+    return {**{key: merged[key] for key in keys}, **given}

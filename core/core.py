@@ -1,0 +1,289 @@
+"""Core: builds everything a task needs from FLAGS, through the registries, and runs the task."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from models import ARCHITECTURES, Model, NumericalFailure, TrainMode
+
+from . import datasets, progress
+from .devices import use_device
+from .errors import UserError, about
+from .flags import RECORDED_FLAGS, archiver_of, merge, scheduler_of
+from .training import Training, TrainingSettings
+from .workdir import Workdir, new_directory, plain
+
+_PURPOSES = {'permutation': 1, 'weights': 2}
+"""Every draw is a function of (seed, purpose, epoch, retry), so that a resumed or repeated run draws the same."""
+
+
+class Core:
+    """One run of a task.
+
+    Args:
+        flags: the config file's FLAGS.
+        overrides: flags of the command line, which win over the config file's.
+        name: the experiment's, under which a run is filed when the flags give no ``log``.
+
+    Raises:
+        UserError: flags that cannot be used.
+
+    Attributes:
+        flags: every flag, defaults included.
+    """
+
+    def __init__(self, flags: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, name: str = 'temp'):
+        overrides = dict(overrides or {})
+        layers = [flags, overrides]
+        if {**flags, **overrides}.get('task', 'train') != 'train':
+            layers.insert(0, self._recorded({**flags, **overrides}))
+        self.flags = merge(*layers)
+        if self.flags['seed'] is None:
+            self.flags['seed'] = secrets.randbits(32)
+        self.name = name
+        self.dataset: datasets.Dataset | None = None
+        self.model: Model | None = None
+
+    def run(self) -> dict[str, Any]:
+        """Runs the task; returns its results, which are also in the working directory."""
+        return {'train': self.train, 'train_peek': self.train_peek}[self.flags['task']]()
+
+    # ---- tasks ----
+
+    def train(self) -> dict[str, Any]:
+        """Trains, and records the run in the working directory ``log``.
+
+        Returns:
+            {'flags': every flag, 'raw': {eid: record of the accepted epoch}}.
+        """
+        scheduler, archiver = scheduler_of(self.flags['lr']), archiver_of(self.flags['archive'])
+        if self.flags['log'] is None:
+            self.flags['log'] = str(new_directory(Path('logs') / self.name))
+        workdir = Workdir.create(self.flags['log'])
+        try:
+            with progress.copy_stdout(workdir.stdout_path):
+                progress.print_flags(self.flags)
+                device = use_device(self.flags['gpu'])
+                self._fetch_dataset()
+                self._build_model()
+                if self.flags['init_weights'] is not None:
+                    _load_initial_weights(self.model, self.flags['init_weights'])
+                permutations = self._permutations()
+                workdir.write_flags(self._record(device))
+                settings = TrainingSettings(**{k: self.flags[k] for k in TrainingSettings.__dataclass_fields__})
+                return Training(self.model, self.dataset, scheduler, archiver, workdir, permutations, settings,
+                                {'flags': _portable(self.flags)}).run()
+        finally:
+            workdir.discard_unused()
+
+    def train_peek(self) -> dict[int, list[Any]]:
+        """Trains on from archived epochs ``eid`` of the run ``log``, E epochs at the constant rate ``lr`` with a fixed
+        frame, without rollback, and records every sample's margin.
+
+        Returns:
+            eid -> [(statistics, extra) of the archived model, then (record, extra) of each epoch]; written to ``res``
+            in ``eval_log``.
+
+        Raises:
+            UserError: an epoch that was not archived, a rate that is not constant, or a step that failed.
+        """
+        lr = self.flags['lr']
+        if not isinstance(lr, float):
+            raise UserError(f'lr must be a float for train_peek, not {lr!r}')
+        workdir = Workdir(self.flags['log'])
+        eids = _archived_epochs(workdir, self.flags['eid'])
+        use_device(self.flags['gpu'])
+        self._fetch_dataset()
+        self._build_model()
+        frame = self.flags['log_frame0'] if self.flags['train_mode'] is TrainMode.USE_FRAME else None
+        out = Workdir(self.flags['eval_log'] or new_directory(workdir.path / 'train_peek'))
+        out.path.mkdir(parents=True, exist_ok=True)
+        permutations = self._permutations()
+        res: dict[int, list[Any]] = {}
+        try:
+            for eid in eids:
+                self.model.restore(workdir.find_model(eid))
+                res[eid] = [self.model.get_stats(self.dataset, frame)]
+                for k in range(self.flags['E']):
+                    start = time.perf_counter()
+                    losses = self.model.train_epoch(
+                        *self.dataset.train, permutations(eid + 1 + k, 0, k), self.flags['B'], lr, frame,
+                        self.flags['loss_ub'])
+                    stats, extra = self.model.get_stats(self.dataset, frame)
+                    info = {'eid': eid + 1 + k, 'all_rt_loss': losses.tolist(), 'lr': lr, 'log_frame': frame,
+                            'rt_loss': float(losses.mean()), 'stats': stats, 'time': time.perf_counter() - start}
+                    progress.print_epoch(info, self.flags['print'])
+                    res[eid].append((info, extra))
+                out.write_res(res)
+        except NumericalFailure as e:
+            raise UserError(f'training on from epoch {eid} failed: {e}; choose a smaller lr') from None
+        progress.say(f'{out.res_path} written')
+        return res
+
+    # ---- building ----
+
+    def _fetch_dataset(self) -> None:
+        loaded = datasets.get_dataset(self.flags['dataset'], self.flags['data_dir'])
+        parts = []
+        for part, (x, y) in zip(('train', 'test'), loaded):
+            n = len(x) if self.flags[part + '_N'] == 'all' else self.flags[part + '_N']
+            if n > len(x):
+                raise UserError(f'{part}_N is {n}, but {self.flags["dataset"]} has {len(x)} images')
+            parts.append((tf.constant(x[:n]), tf.constant(y[:n])))  # onto the device, once
+        self.dataset = datasets.Dataset(*parts)
+        if self.flags['B'] > len(self.dataset.train[1]):
+            raise UserError(f'B is {self.flags["B"]}, more than the {len(self.dataset.train[1])} training images')
+
+    def _build_model(self) -> None:
+        (x, y), (_, y_test) = self.dataset
+        with about('model'):
+            seed = np.random.SeedSequence([self.flags['seed'], _PURPOSES['weights']])
+            self.model = ARCHITECTURES[self.flags['arch']](
+                'model', x.shape[1:], train_mode=self.flags['train_mode'], seed=int(seed.generate_state(1)[0]),
+                **self.flags['model'])
+            highest = int(max(tf.reduce_max(y), tf.reduce_max(y_test)))
+            if highest >= self.model.num_labels:
+                raise ValueError(f'the network has {self.model.num_labels} outputs, but the data set has the label {highest}')
+
+    def _permutations(self):
+        n = len(self.dataset.train[1])
+        if self.flags['permutations'] is not None:
+            return _recorded_permutations(self.flags['permutations'], n, self.flags['B'])
+
+        def draw(eid: int, retry: int, attempt: int) -> np.ndarray:
+            key = [self.flags['seed'], _PURPOSES['permutation'], eid, retry]
+            return np.random.default_rng(np.random.SeedSequence(key)).permutation(n)
+        return draw
+
+    # ---- records ----
+
+    @staticmethod
+    def _recorded(flags: Mapping[str, Any]) -> dict[str, Any]:
+        if not flags.get('log'):
+            raise UserError('name the working directory of a run with --log')
+        record = Workdir(flags['log']).read_flags()
+        recorded = {k: v for k, v in record.get('flags', {}).items() if k in RECORDED_FLAGS}
+        if 'path' in (source := record.get('dataset') or {}):
+            recorded['dataset'] = source['path']
+        return recorded
+
+    def _record(self, device: str) -> dict[str, Any]:
+        return {
+            'flags': plain(self.flags),
+            'command': sys.argv,
+            'dataset': datasets.provenance(self.flags['dataset']),
+            'device': device,
+            'versions': {'python': platform.python_version(), **_versions()},
+            'git_commit': _git_commit(),
+            'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
+        }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ('tensorflow', 'keras', 'numpy', 'tensorflow-datasets', 'scikit-learn'):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {**found, 'tensorflow': tf.__version__}
+
+
+def _git_commit() -> str | None:
+    """The commit of this code, with '+' where the tree has changes; None outside a git checkout."""
+    def git(*args: str) -> str:
+        return subprocess.run(['git', '-C', os.path.dirname(os.path.abspath(__file__)), *args], capture_output=True,
+                              text=True, check=True, timeout=10).stdout.strip()
+    try:
+        return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '--untracked-files=no') else '')
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _portable(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags for a pickle that loads without this project: enumerations by name."""
+    def portable(value):
+        if isinstance(value, dict):
+            return {k: portable(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(portable(v) for v in value)
+        return value if isinstance(value, (bool, int, float, str, type(None))) else plain(value)
+    return portable(dict(flags))
+
+
+def _archived_epochs(workdir: Workdir, eid: int | str | list[int]) -> list[int]:
+    """The epochs that the flag ``eid`` means, all of them archived.
+
+    Raises:
+        UserError: one was not archived.
+    """
+    archived = workdir.archived_epochs()
+    if eid in ('last', 'all') and not archived:
+        raise UserError(f'no epoch is archived in {workdir.path}')
+    eids = archived if eid == 'all' else archived[-1:] if eid == 'last' else [eid] if isinstance(eid, int) else eid
+    for e in eids:
+        workdir.find_model(e)
+    return eids
+
+
+# ---- replay ----
+
+def _open_npz(path: str, flag: str) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as f:
+            return {name: f[name] for name in f}
+    except FileNotFoundError:
+        raise UserError(f'{flag}: there is no file {path}') from None
+    except Exception as e:  # np.load lets zipfile's, zlib's and its own errors through
+        raise UserError(f'{flag}: {path} is not a readable .npz file ({e})') from None
+
+
+def _load_initial_weights(model: Model, path: str) -> None:
+    """Starts from the arrays 'init/<variable>' (or 'weights/<variable>', or bare names) of a file."""
+    arrays = _open_npz(path, 'init_weights')
+    for prefix in ('init/', 'weights/', ''):
+        found = {k[len(prefix):]: v for k, v in arrays.items() if k.startswith(prefix) and '/' not in k[len(prefix):]}
+        if found:
+            break
+    with about(f'init_weights, {path}'):
+        model.set_weights({k: v for k, v in found.items() if k != 'perm'})
+        if not all(np.isfinite(v).all() for v in found.values()):
+            raise ValueError('the weights are not finite')
+    model.keep()
+
+
+def _recorded_permutations(path: str, n: int, batch: int):
+    """Permutations from the rows of the array 'perm' [attempts, n] of a file, one per attempt of the run.
+
+    A file without it serves full-batch training, where the order does not matter.
+    """
+    perm = _open_npz(path, 'permutations').get('perm')
+    if perm is None and batch == n:
+        return lambda eid, retry, attempt: np.arange(n)
+    if perm is None:
+        raise UserError(f"permutations: {path} has no array 'perm'")
+    if perm.ndim != 2 or not np.issubdtype(perm.dtype, np.integer) or perm.shape[1] != n:
+        hint = f'; set train_N={perm.shape[1]}' if perm.ndim == 2 and perm.shape[1] < n else ''
+        raise UserError(f"permutations: 'perm' of {path} must be integers of shape [attempts, {n}], not {perm.dtype} of "
+                        f'shape {perm.shape}{hint}')
+    if not (np.sort(perm, axis=1) == np.arange(n)).all():
+        raise UserError(f"permutations: a row of 'perm' of {path} is not a permutation of 0..{n - 1}")
+
+    def row(eid: int, retry: int, attempt: int) -> np.ndarray:
+        if attempt >= len(perm):
+            raise UserError(f'permutations: {path} has {len(perm)} rows, and attempt {attempt + 1} needs one more')
+        return perm[attempt]
+    return row

@@ -1,0 +1,165 @@
+"""Data sets by name: TensorFlow Datasets, the embedded digits, and one's own .npz files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from models.types import did_you_mean
+
+from .errors import UserError
+
+
+class Dataset(NamedTuple):
+    """Images, float32 [N, H, W, C] in [0, 1], and labels, int64 [N]; unpacks as the original's get_dataset did."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+
+
+def get_dataset(name: str, data_dir: str | None = None) -> Dataset:
+    """Loads a data set.
+
+    Args:
+        name: a name from DATASETS, or the path of an .npz file with x_train, y_train, x_test, y_test.
+        data_dir: where TensorFlow Datasets keeps its data; None for TFDS_DATA_DIR, else TFDS's own default.
+
+    Raises:
+        UserError: no such data set, one that cannot be had, or one that is not usable.
+    """
+    if name.endswith('.npz'):
+        return _npz(Path(name))
+    if name not in DATASETS:
+        raise UserError(f"there is no data set {name!r}; {did_you_mean(name, DATASETS)}, or the path of an .npz file")
+    return DATASETS[name](data_dir)
+
+
+def provenance(name: str) -> dict[str, Any]:
+    """What identifies a data set in a run's record: of a file, its absolute path and SHA-256."""
+    if not name.endswith('.npz'):
+        return {'name': name}
+    path = Path(name).resolve()
+    return {'name': name, 'path': str(path), 'sha256': hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def scale_pixels(x: np.ndarray) -> np.ndarray:
+    """uint8 pixels to float32 in [0, 1]: a division, not a product with 1/255, which rounds differently."""
+    return x.astype(np.float32) / np.float32(255)
+
+
+def _digits(data_dir: str | None) -> Dataset:
+    """scikit-learn's 1,797 digits of 8x8 pixels; of each class every fifth image, in file order, is for testing."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    x, y = (digits.images / 16).astype(np.float32)[..., np.newaxis], digits.target.astype(np.int64)
+    test = np.zeros(len(y), bool)
+    for c in range(10):
+        test[np.flatnonzero(y == c)[4::5]] = True
+    return Dataset((x[~test], y[~test]), (x[test], y[test]))
+
+
+def _tfds(name: str, source: str) -> Callable[[str | None], Dataset]:
+    """A data set of TensorFlow Datasets, whose files are downloaded once from the host ``source``."""
+    def load(data_dir: str | None) -> Dataset:
+        import tensorflow_datasets as tfds
+
+        where = os.path.expanduser(data_dir or os.environ.get('TFDS_DATA_DIR') or tfds.core.constants.DATA_DIR)
+        problem = 'is not in {} and could not be downloaded'
+        try:
+            builder = tfds.builder(name, data_dir=where)
+            if builder.data_path.exists():
+                problem = 'in {} cannot be read'
+            else:
+                _check_reachable(source)
+                builder.download_and_prepare()
+            splits = [tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1, as_supervised=True))
+                      for split in ('train', 'test')]
+        except Exception as e:  # TFDS raises whatever its downloaders, readers and parsers raise
+            raise UserError(
+                f'the data set {name} {problem.format(where)} ({_first_line(e)}); name a directory that has it with '
+                f'--data_dir or TFDS_DATA_DIR, or use --set dataset=FILE.npz; exper-quickstart-digits needs no download'
+            ) from None
+        return Dataset(*((scale_pixels(x), y.astype(np.int64)) for x, y in splits))
+    return load
+
+
+def _check_reachable(host: str) -> None:
+    """Raises OSError where a download has no chance: TFDS itself retries for minutes, filling the screen."""
+    if not urllib.request.getproxies():
+        try:
+            socket.create_connection((host, 80), timeout=10).close()
+        except OSError:
+            raise ConnectionError(f'no connection to {host}') from None
+
+
+def _first_line(e: Exception) -> str:
+    text = str(e).strip().split('\n')[0]
+    return f'{type(e).__name__}: {text[:200]}' if text else type(e).__name__
+
+
+def _npz(path: Path) -> Dataset:
+    try:
+        with np.load(path, allow_pickle=False) as f:
+            names = ('x_train', 'y_train', 'x_test', 'y_test')
+            if missing := [n for n in names if n not in f]:
+                raise UserError(f"the data set {path} lacks {', '.join(missing)}; it has {', '.join(f) or 'nothing'}")
+            x_train, y_train, x_test, y_test = (f[n] for n in names)
+    except FileNotFoundError:
+        raise UserError(f'there is no data set file {path} (looked for it in {Path.cwd()})') from None
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as e:
+        raise UserError(f'the data set {path} is not a readable .npz file: {_first_line(e)}') from None
+    dataset = Dataset((_images(path, 'x_train', x_train), _labels(path, 'y_train', y_train)),
+                      (_images(path, 'x_test', x_test), _labels(path, 'y_test', y_test)))
+    for part, (x, y) in zip(('train', 'test'), dataset):
+        if len(x) != len(y):
+            raise UserError(f'the data set {path} has {len(x)} images in x_{part} but {len(y)} labels in y_{part}')
+        if len(x) == 0:
+            raise UserError(f'the data set {path} has no images in x_{part}')
+    if dataset.train[0].shape[1:] != dataset.test[0].shape[1:]:
+        raise UserError(f'the data set {path} has images of {dataset.train[0].shape[1:]} for training and of '
+                        f'{dataset.test[0].shape[1:]} for testing')
+    if len(np.unique(dataset.train[1])) < 2:
+        raise UserError(f'the data set {path} has only one class in y_train')
+    return dataset
+
+
+def _images(path: Path, name: str, x: np.ndarray) -> np.ndarray:
+    if x.ndim == 3:
+        x = x[..., np.newaxis]
+    if x.ndim != 4:
+        raise UserError(f'{name} of {path} must have the shape N x H x W or N x H x W x C, not {x.shape}')
+    if x.dtype == np.uint8:
+        return scale_pixels(x)
+    if not np.issubdtype(x.dtype, np.floating):
+        raise UserError(f'{name} of {path} must be uint8, or float in [0, 1], not {x.dtype}')
+    if x.size and not (x.min() >= 0 and x.max() <= 1):  # written so that nan is refused
+        raise UserError(f'{name} of {path} has values from {x.min():g} to {x.max():g}; float images must be in [0, 1]')
+    return x.astype(np.float32)
+
+
+def _labels(path: Path, name: str, y: np.ndarray) -> np.ndarray:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        raise UserError(f'{name} of {path} must be integers of shape N, not {y.dtype} of shape {y.shape}')
+    if y.size and y.min() < 0:
+        raise UserError(f'{name} of {path} has the label {y.min()}; labels count from 0')
+    return y.astype(np.int64)
+
+
+DATASETS: dict[str, Callable[[str | None], Dataset]] = {
+    'mnist': _tfds('mnist', 'storage.googleapis.com'),
+    'fashion_mnist': _tfds('fashion_mnist', 'fashion-mnist.s3-website.eu-central-1.amazonaws.com'),
+    'cifar10': _tfds('cifar10', 'www.cs.toronto.edu'),
+    'digits': _digits,
+}
+"""Data set names, for the flag ``dataset``."""

@@ -1,0 +1,22 @@
+"""What a person is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class UserError(Exception):
+    """Something a person can put right: one sentence that says what was wrong and what would be right.
+
+    The command line prints it and exits with status 1; nothing that was written is lost.
+    """
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Turns a ValueError raised inside into a UserError about ``subject``."""
+    try:
+        yield
+    except ValueError as e:
+        raise UserError(f'{subject}: {e}') from None

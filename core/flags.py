@@ -1,0 +1,251 @@
+"""The flags of a run: their defaults, how they are merged, and what values they may have.
+
+Flags merge in one direction: defaults < the recorded run (of an evaluation) < the config file < the command line.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+from models import (
+    ARCHITECTURES, ARCHIVERS, LR_SCHEDULERS, Archiver, BiasMode, InitPolicy, LRScheduler, TrainMode)
+from models.types import did_you_mean, lookup
+
+from .errors import UserError, about
+
+TASKS = ('train', 'train_peek')
+
+
+class Flag(NamedTuple):
+    """A flag: its default, the check that returns the value to use or raises ValueError, and what it expects."""
+
+    default: Any
+    check: Callable[[Any], Any]
+    expects: str
+
+
+def _integer(low: int) -> Callable[[Any], int]:
+    def check(value):
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise ValueError
+        return value
+    return check
+
+
+def _number(low: float, strict: bool = False, high: float = math.inf) -> Callable[[Any], float]:
+    def check(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError
+        if not low <= value <= high or math.isnan(value) or (strict and value == low):
+            raise ValueError
+        return float(value)
+    return check
+
+
+def _instance(*types: type) -> Callable[[Any], Any]:
+    def check(value):
+        if not isinstance(value, types):
+            raise ValueError
+        return value
+    return check
+
+
+def _member(kind: type[Enum]) -> Callable[[Any], Enum]:
+    def check(value):
+        if isinstance(value, str) and value in kind.__members__:
+            return kind[value]
+        return _instance(kind)(value)
+    return check
+
+
+def _one_of(*values: str) -> Callable[[Any], str]:
+    def check(value):
+        if value not in values:
+            raise ValueError
+        return value
+    return check
+
+
+def _optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else check(value)
+
+
+def _count_or_all(value: Any) -> int | str:
+    return 'all' if value == 'all' else _integer(1)(value)
+
+
+def _epochs(value: Any) -> Any:
+    if value in ('last', 'all'):
+        return value
+    if isinstance(value, (list, tuple, range)) and value:
+        return [_integer(0)(v) for v in value]
+    return _integer(0)(value)
+
+
+def _named(bare: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A name alone, a tuple of a name and arguments, or a bare value."""
+    def check(value):
+        if isinstance(value, str):
+            return value
+        if isinstance(value, (list, tuple)):
+            return tuple([_instance(str)(value[0]) if value else bare(None), *value[1:]])
+        return bare(value)
+    return check
+
+
+def _enum_names(kind: type[Enum]) -> str:
+    return ' or '.join(', '.join(kind.__members__).rsplit(', ', 1))
+
+
+FLAGS: dict[str, Flag] = {
+    'task': Flag('train', _one_of(*TASKS), ' or '.join(TASKS)),
+    'dataset': Flag(None, _instance(str), "a data set's name, or the path of an .npz file"),
+    'train_N': Flag('all', _count_or_all, "'all', or a number of training images"),
+    'test_N': Flag('all', _count_or_all, "'all', or a number of test images"),
+    'arch': Flag('simple_sequential', _one_of(*ARCHITECTURES), ' or '.join(ARCHITECTURES)),
+    'model': Flag(None, _instance(dict), "a dictionary with the network's description"),
+    'train_mode': Flag(TrainMode.NORMAL, _member(TrainMode), _enum_names(TrainMode)),
+    'log_frame0': Flag(math.log(math.log(10)), _number(-math.inf), 'a number'),
+    'lr': Flag(None, _named(_number(-math.inf)),
+               "a float, or a tuple of a scheduler's name and its arguments"),
+    'archive': Flag('idle', _named(_integer(0)),
+                    "an int, an archiver's name, or a tuple of a name and arguments"),
+    'E': Flag(100, _integer(1), 'a number of epochs, at least 1'),
+    'B': Flag(128, _integer(1), 'a number of images, at least 1'),
+    'lr_lb': Flag(1e-50, _number(0), 'a number of at least 0'),
+    'loss_ub': Flag(100.0, _number(0, strict=True), 'a number above 0'),
+    'print': Flag(True, _instance(bool), 'True or False'),
+    'include_all_rt_loss_in_res': Flag(False, _instance(bool), 'True or False'),
+    'eid': Flag('last', _epochs, "an epoch, a list of epochs, 'last' or 'all'"),
+    'init_weights': Flag(None, _optional(_instance(str)), 'the path of an .npz file'),
+    'permutations': Flag(None, _optional(_instance(str)), 'the path of an .npz file'),
+    'seed': Flag(None, _optional(_integer(0)), 'a whole number of at least 0'),
+    'gpu': Flag(None, _optional(_instance(int, str)), "the index of a GPU, or 'cpu'"),
+    'data_dir': Flag(None, _optional(_instance(str)), 'a directory'),
+    'log': Flag(None, _optional(_instance(str)), 'a directory'),
+    'eval_log': Flag(None, _optional(_instance(str)), 'a directory'),
+}
+
+RECORDED_FLAGS = ('dataset', 'train_N', 'test_N', 'arch', 'model', 'train_mode')
+"""Flags that an evaluation takes from the run it is pointed at."""
+
+
+def model_keys(arch: str) -> list[str]:
+    """The keys that ``model`` may have."""
+    parameters = inspect.signature(ARCHITECTURES[arch]).parameters
+    return [k for k in parameters if k not in ('name', 'input_shape', 'train_mode', 'seed')]
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Splits 'key=value' of --set; the value is a Python literal, or else a string.
+
+    Raises:
+        UserError: there is no '='.
+    """
+    key, equals, value = text.partition('=')
+    if not equals or not key.strip():
+        raise UserError(f'--set takes key=value, not {text!r}')
+    try:
+        return key.strip(), ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError):
+        return key.strip(), value.strip()
+
+
+def apply_setting(flags: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a flag; 'model.init.weight' reaches into dictionaries, making those that are not there.
+
+    Raises:
+        UserError: an unknown key, or one inside something that is not a dictionary.
+    """
+    *path, last = key.split('.')
+    _known(path[0] if path else last, FLAGS, 'flag')
+    target = flags
+    for i, part in enumerate(path):
+        inner = target.get(part)
+        if inner is None:
+            inner = {}
+        if not isinstance(inner, dict):
+            raise UserError(f"{'.'.join(path[:i + 1])} is {inner!r}, not a dictionary, so {key} cannot be set")
+        target[part] = target = dict(inner)  # a copy: the config file's own dictionary stays as it is
+    target[last] = value
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults, overridden by each layer in turn, checked.
+
+    Raises:
+        UserError: an unknown key, or a value that a flag cannot have.
+    """
+    flags = {name: flag.default for name, flag in FLAGS.items()}
+    for layer in layers:
+        for name, value in layer.items():
+            _known(name, FLAGS, 'flag')
+            flags[name] = value
+    for name in ('dataset', 'model', 'lr'):
+        if flags[name] is None:
+            raise UserError(f'the flag {name!r} is missing; it must be {FLAGS[name].expects}')
+    for name, flag in FLAGS.items():
+        try:
+            flags[name] = flag.check(flags[name])
+        except (ValueError, TypeError):
+            raise UserError(f'{name} must be {flag.expects}, not {flags[name]!r}') from None
+    flags['model'] = _check_model(flags['model'], flags['arch'])
+    return flags
+
+
+def _check_model(model: dict[str, Any], arch: str) -> dict[str, Any]:
+    for key in model:
+        _known(key, model_keys(arch), 'flag', prefix='model.')
+    if 'description' not in model:
+        raise UserError("the flag 'model.description' is missing; it must be a list of layers")
+    for key in model.get('init') or {}:
+        _known(key, InitPolicy.DEFAULTS, 'flag', prefix='model.init.')
+    model = dict(model)
+    if 'bias_mode' in model:
+        try:
+            model['bias_mode'] = _member(BiasMode)(model['bias_mode'])
+        except ValueError:
+            raise UserError(f"model.bias_mode must be {_enum_names(BiasMode)}, not {model['bias_mode']!r}") from None
+    return model
+
+
+def _known(key: Any, table: Any, kind: str, prefix: str = '') -> None:
+    if key not in table:
+        raise UserError(f'there is no {kind} {prefix + str(key)!r}; '
+                        f'{did_you_mean(prefix + str(key), [prefix + k for k in table])}')
+
+
+def scheduler_of(lr: Any) -> LRScheduler:
+    """The scheduler that the flag ``lr`` describes.
+
+    Raises:
+        UserError: an unknown name, or arguments that do not fit.
+    """
+    return _construct('lr', 'scheduler', lr, LR_SCHEDULERS, bare='const')
+
+
+def archiver_of(archive: Any) -> Archiver:
+    """The archiver that the flag ``archive`` describes.
+
+    Raises:
+        UserError: an unknown name, or arguments that do not fit.
+    """
+    return _construct('archive', 'archiver', archive, ARCHIVERS, bare='const-epoch')
+
+
+def _construct(flag: str, kind: str, value: Any, table: Mapping[str, type], bare: str) -> Any:
+    name, *args = value if isinstance(value, tuple) else (value,) if isinstance(value, str) else (bare, value)
+    with about(flag):
+        cls = lookup(kind, name, table)
+        signature = inspect.signature(cls)
+        try:
+            signature.bind(*args)
+        except TypeError:
+            expected = ', '.join(map(str, signature.parameters.values())) or 'nothing'
+            raise ValueError(f'{name!r} takes {expected} after its name, not {tuple(args)!r}') from None
+        return cls(*args)

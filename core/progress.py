@@ -1,0 +1,92 @@
+"""One epoch's numbers -> terminal, and the copy of the terminal in the working directory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from models import EpochInfo
+
+from .errors import UserError
+
+
+class _Tee:
+    """Writes to two text streams."""
+
+    def __init__(self, first: TextIO, second: TextIO):
+        self._first, self._second = first, second
+
+    def write(self, text: str) -> int:
+        self._second.write(text)
+        return self._first.write(text)
+
+    def flush(self) -> None:
+        self._first.flush()
+        self._second.flush()
+
+    def isatty(self) -> bool:
+        return self._first.isatty()
+
+
+@contextmanager
+def copy_stdout(path: Path) -> Iterator[None]:
+    """Copies what is printed meanwhile to a file, line by line, and with it the sentence that ended a run early."""
+    with open(path, 'a', buffering=1) as f:
+        kept = sys.stdout
+        sys.stdout = _Tee(kept, f)
+        try:
+            yield
+        except UserError as e:
+            f.write(f'error: {e}\n')
+            raise
+        finally:
+            sys.stdout = kept
+
+
+def say(text: str) -> None:
+    """Prints a line at once."""
+    print(text, flush=True)
+
+
+def print_flags(flags: Mapping[str, Any]) -> None:
+    """Prints every flag, as the original does at the start."""
+    say('\n'.join(['{', *(f'    {name}: {value}' for name, value in flags.items()), '}']))
+
+
+def _status(info: EpochInfo) -> str:
+    frame = '' if info['log_frame'] is None else f" log_frame={info['log_frame']:.5f}"
+    return f"lr={info['lr']:.3e}{frame}"
+
+
+def print_epoch(info: EpochInfo, block: bool = True) -> None:
+    """Prints the line, and the block, of an attempt that has statistics, in the original's format."""
+    stats = info['stats']
+    say(f"epoch #{info['eid']} ({_status(info)}): rt_loss={info['rt_loss']:.5f} loss={stats['loss']:.5f} "
+        f"acc={stats['acc'] * 100:.3f}% test_loss={stats['test_loss']:.5f} test_acc={stats['test_acc'] * 100:.3f}% "
+        f"[time={info['time']:.3f}s]")
+    if block:
+        say('\n'.join(['{', *(_stat(name, stats[name]) for name in sorted(stats)), '}']))
+
+
+def _stat(name: str, value: float) -> str:
+    return f'    {name}: {value}' if isinstance(value, int) else f'    {name}: {value:.8f}    (E: {value:.8E})'
+
+
+def print_failure(info: EpochInfo, reason: str) -> None:
+    """Prints the line of an attempt that failed."""
+    say(f"epoch #{info['eid']} ({_status(info)}): {reason} [time={info['time']:.3f}s]")
+
+
+@contextmanager
+def epoch_bar(eid: int, steps: int) -> Iterator[Callable[[int], None] | None]:
+    """A progress bar of an epoch's steps on a terminal, gone when the epoch ends; None elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with tqdm(total=steps, desc=f'epoch #{eid}', unit='step', leave=False, file=sys.stderr) as bar:
+        yield lambda n: bar.update(n) and None

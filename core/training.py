@@ -1,0 +1,218 @@
+"""The epoch loop: attempt, judge, roll back or keep, record. Receives built objects, never FLAGS."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from models import Archiver, EpochInfo, LRScheduler, LRSchedulerWithFrame, Model, NumericalFailure, TrainMode
+
+from . import progress
+from .errors import UserError
+from .workdir import Workdir
+
+Permutations = Callable[[int, int, int], np.ndarray]
+"""(eid, retry of that epoch, attempt of the run), all but eid counted from 0, -> a permutation of the training set."""
+
+RES_EVERY = 10
+"""Accepted epochs between two writes of ``res``, as in the original."""
+STUCK = 50
+"""Rejections in a row after which the run says what could be changed."""
+
+
+@dataclass
+class TrainingSettings:
+    """Numbers that steer the loop; the names are those of the flags."""
+
+    E: int
+    B: int
+    lr_lb: float = 1e-50
+    loss_ub: float = 100.0
+    log_frame0: float = math.log(math.log(10))
+    print: bool = True
+    include_all_rt_loss_in_res: bool = False
+
+
+@dataclass
+class Training:
+    """One run of training.
+
+    Args:
+        model: the network, at its initial weights.
+        dataset: ((x_train, y_train), (x_test, y_test)), as tensors.
+        scheduler: decides on every attempt.
+        archiver: decides on every accepted epoch.
+        workdir: where everything is written.
+        permutations: the order of the training set in each attempt.
+        settings: numbers that steer the loop.
+        res: results in the original's layout: 'flags', and 'raw', the records of accepted epochs by eid.
+    """
+
+    model: Model
+    dataset: Any
+    scheduler: LRScheduler
+    archiver: Archiver
+    workdir: Workdir
+    permutations: Permutations
+    settings: TrainingSettings
+    res: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.res.setdefault('raw', {})
+        self._attempts = 0
+        self._archived: int | None = None
+        self._eid = 0
+
+    def run(self) -> dict[str, Any]:
+        """Trains all epochs.
+
+        Returns:
+            ``res``.
+
+        Raises:
+            UserError: the rate fell below ``lr_lb``, a constant rate diverged, or a loss became exactly 0; everything up
+                to the last accepted epoch is saved.
+        """
+        log_frame, lr = self._start()
+        try:
+            for eid in range(1, self.settings.E + 1):
+                log_frame, lr = self._epoch(eid, lr, log_frame)
+                if eid % RES_EVERY == 0 or eid == self.settings.E:
+                    self._save_res()
+        except (UserError, KeyboardInterrupt):
+            self.model.roll_back()
+            self._archive_last()
+            self._save_res()
+            raise
+        self._archive_last()
+        return self.res
+
+    def _start(self) -> tuple[float | None, float]:
+        self.model.keep()
+        log_frame = None
+        if self.model.train_mode is TrainMode.USE_FRAME:
+            if not isinstance(self.scheduler, LRSchedulerWithFrame):
+                raise UserError(f'lr: {type(self.scheduler).__name__} does not know frames; '
+                                'use train_mode=NORMAL, or a constant or loss-based lr')
+            log_frame = self.settings.log_frame0
+            self.scheduler.use_frame(log_frame)
+            if self.scheduler.bounded_by_frame:
+                self._compare_with_frame(log_frame)
+        try:
+            return log_frame, self.scheduler.get().lr
+        except ValueError as e:
+            raise UserError(f'lr: {e}') from None
+
+    def _compare_with_frame(self, log_frame: float) -> None:
+        """Says so when the initial loss is above the frame: the loss-based rule may then reject every attempt."""
+        try:
+            loss = self.model.test(*self.dataset[0], log_frame=0.0)['loss']
+        except NumericalFailure as e:
+            raise UserError(f'the initial weights cannot be used: {e}') from None
+        if math.log(loss) > log_frame:
+            progress.say(f'The initial loss, {loss:.4f}, is above the frame exp(log_frame0) = {math.exp(log_frame):.4f}: '
+                         f'the first epoch is accepted once it brings the loss below that.')
+
+    def _epoch(self, eid: int, lr: float, log_frame: float | None) -> tuple[float | None, float]:
+        """Attempts one epoch until it is accepted; returns the next epoch's frame and rate."""
+        retry = 0
+        while True:
+            info, failure = self._attempt(eid, retry, lr, log_frame)
+            try:
+                cmd, next_lr = self.scheduler.get(info)
+            except NumericalFailure as e:
+                self._record(info, failure, 'stop', None)
+                raise UserError(f'epoch {eid}: {f"{failure}; " if failure else ""}{e}') from None
+            self._record(info, failure, cmd, next_lr)
+            accepted = cmd == 'go'
+            if accepted:
+                log_frame = self._accept(info)
+            if next_lr < self.settings.lr_lb:
+                raise UserError(f'the next learning rate, {next_lr:.3e}, is below lr_lb = {self.settings.lr_lb:.3e}; '
+                                f'the run ended after epoch {self._eid}')
+            lr = next_lr
+            if accepted:
+                return log_frame, lr
+            self.model.roll_back()
+            progress.say('rolling back...done')
+            retry += 1
+            if retry == STUCK:
+                self._say_stuck(eid, info)
+
+    def _attempt(self, eid: int, retry: int, lr: float, log_frame: float | None) -> tuple[EpochInfo, str | None]:
+        """Trains one epoch and measures it; a numerical failure, and only that, is an attempt without statistics."""
+        start = time.perf_counter()
+        order = self.permutations(eid, retry, self._attempts)
+        self._attempts += 1
+        info: EpochInfo = {'eid': eid, 'all_rt_loss': None, 'lr': lr, 'log_frame': log_frame, 'stats': None}
+        failure = None
+        batch_losses: list[float] = []
+        try:
+            with progress.epoch_bar(eid, len(order) // self.settings.B) as on_steps:
+                batch_losses = self.model.train_epoch(
+                    *self.dataset[0], order, self.settings.B, lr, log_frame, self.settings.loss_ub, on_steps).tolist()
+            info['stats'], _ = self.model.get_stats(self.dataset, log_frame)
+            info['rt_loss'] = float(np.mean(batch_losses))
+        except NumericalFailure as e:
+            failure, batch_losses = str(e), batch_losses or e.batch_losses
+        if self.settings.include_all_rt_loss_in_res:
+            info['all_rt_loss'] = batch_losses
+        info['time'] = time.perf_counter() - start
+        if failure is None:
+            progress.print_epoch(info, self.settings.print)
+        else:
+            progress.print_failure(info, failure)
+        return info, failure
+
+    def _accept(self, info: EpochInfo) -> float | None:
+        """Keeps an attempt; returns the frame of the next epoch, the real loss."""
+        self.model.keep()
+        self._eid = info['eid']
+        self.res['raw'][self._eid] = info
+        loss, log_frame = info['stats']['loss'], info['log_frame']
+        if log_frame is None and loss == 0:
+            raise UserError(f'epoch {self._eid}: the training loss underflowed to 0; use train_mode=USE_FRAME, which '
+                            f'follows it further down')
+        if self.archiver.should_archive(info):
+            self._archive()
+        if log_frame is None:
+            return None
+        # The loss relative to the frame can only be 0 if it fell by a factor of 1e300 in one epoch.
+        return log_frame + math.log(loss) if loss > 0 else info['stats']['log_loss']
+
+    def _record(self, info: EpochInfo, failure: str | None, cmd: str, next_lr: float | None) -> None:
+        self.workdir.append_history({
+            'attempt': self._attempts - 1, 'eid': info['eid'], 'cmd': cmd, 'lr': info['lr'],
+            'log_frame': info['log_frame'], 'next_lr': next_lr, 'rt_loss': info.get('rt_loss'), 'failure': failure,
+            'time': info['time'], 'stats': info['stats']})
+
+    def _archive(self) -> None:
+        path = self.workdir.model_path(self._eid)
+        self.model.save(path)
+        self._archived = self._eid
+        progress.say(f'{path} archived')
+
+    def _save_res(self) -> None:
+        self.workdir.write_res(self.res)
+        progress.say(f'{self.workdir.res_path} updated')
+
+    def _archive_last(self) -> None:
+        """The last accepted epoch is always archived, however the run ends."""
+        if self._eid and self._archived != self._eid:
+            self._archive()
+
+    def _say_stuck(self, eid: int, info: EpochInfo) -> None:
+        if info['stats'] is None:
+            advice = 'the rate is far too large: start with a smaller lr, or let lr shrink faster (a larger alpha2)'
+        elif eid == 1 and info['log_frame'] is not None:
+            loss = math.exp(info['log_frame']) * info['stats']['loss']
+            advice = (f'its loss, {loss:.4f}, stays above the frame exp(log_frame0) = {math.exp(info["log_frame"]):.4f}: '
+                      f'set log_frame0 to {math.log(loss) + 0.1:.2f} or more')
+        else:
+            advice = 'its loss stays a little above that of the epoch before: allow for that with eps of lr, or a larger B'
+        progress.say(f'epoch #{eid} was rejected {STUCK} times in a row; {advice}')

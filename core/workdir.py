@@ -1,0 +1,194 @@
+"""The working directory of a run: the only module that knows the names of the files in it.
+
+    logs/<experiment>/<date>/
+        stdout              what the run printed
+        flags.json          every flag, and what else is needed to repeat the run
+        history.jsonl       a line for every attempt at an epoch, retries included
+        res                 a pickle in the original's layout
+        model-<eid>.keras   archived models
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import re
+import time
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import UserError
+
+_MODEL = re.compile(r'model-(\d+)\.keras')
+
+
+def new_directory(parent: Path) -> Path:
+    """Makes and returns ``parent/<date>``, or ``parent/<date>-2`` and so on where another process was faster."""
+    stamp = time.strftime('%Y%m%d_%H%M%S')
+    for k in range(1, 1000):
+        path = parent / (stamp if k == 1 else f'{stamp}-{k}')
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            continue
+        except OSError as e:
+            raise UserError(f'cannot make a working directory in {parent}: {e.strerror}') from None
+    raise UserError(f'cannot make a working directory in {parent}: there are 999 of this second')
+
+
+class Workdir:
+    """A working directory.
+
+    Args:
+        path: its path; an existing run is opened with ``Workdir(path)``, a new one made with ``create``.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike) -> Workdir:
+        """Makes the directory if need be.
+
+        Raises:
+            UserError: it already holds a run, or cannot be made.
+        """
+        self = cls(path)
+        if self.flags_path.exists() or self.history_path.exists():
+            raise UserError(f'{self.path} already holds a run; choose another --log, or leave it out for a new directory')
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise UserError(f'cannot make the working directory {self.path}: {e.strerror}') from None
+        if not os.access(self.path, os.W_OK):
+            raise UserError(f'the working directory {self.path} is not writable')
+        return self
+
+    def discard_unused(self) -> None:
+        """Removes a directory in which no run has begun, unless something else is in it."""
+        if not self.flags_path.exists():
+            self.stdout_path.unlink(missing_ok=True)
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+
+    @property
+    def flags_path(self) -> Path:
+        return self.path / 'flags.json'
+
+    @property
+    def history_path(self) -> Path:
+        return self.path / 'history.jsonl'
+
+    @property
+    def res_path(self) -> Path:
+        return self.path / 'res'
+
+    @property
+    def stdout_path(self) -> Path:
+        return self.path / 'stdout'
+
+    # ---- writing; each file appears whole or not at all ----
+
+    def write_flags(self, record: dict[str, Any]) -> None:
+        """Writes flags.json."""
+        text = json.dumps(plain(record), indent=2) + '\n'
+        _replace(self.flags_path, text.encode())
+
+    def append_history(self, line: dict[str, Any]) -> None:
+        """Appends one attempt to history.jsonl, in one write that is on disk when this returns."""
+        data = (json.dumps(plain(line)) + '\n').encode()
+        fd = os.open(self.history_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def write_res(self, res: dict[str, Any]) -> None:
+        """Pickles results of plain Python and NumPy types, so that they load without this project."""
+        _replace(self.res_path, pickle.dumps(res, protocol=4))
+
+    def model_path(self, eid: int) -> Path:
+        return self.path / f'model-{eid}.keras'
+
+    # ---- reading ----
+
+    def archived_epochs(self) -> list[int]:
+        """Epochs whose models are here, ascending."""
+        if not self.path.is_dir():
+            return []
+        found = (_MODEL.fullmatch(p.name) for p in self.path.iterdir())
+        return sorted(int(m.group(1)) for m in found if m)
+
+    def find_model(self, eid: int) -> Path:
+        """The archived model of an epoch.
+
+        Raises:
+            UserError: that epoch was not archived; names those that were.
+        """
+        if not self.model_path(eid).exists():
+            known = ', '.join(map(str, self.archived_epochs())) or 'none'
+            raise UserError(f'epoch {eid} is not archived in {self.path}; archived epochs: {known}')
+        return self.model_path(eid)
+
+    def read_flags(self) -> dict[str, Any]:
+        """The record written by ``write_flags``.
+
+        Raises:
+            UserError: this is not a run's working directory.
+        """
+        try:
+            return json.loads(self.flags_path.read_text())
+        except FileNotFoundError:
+            raise UserError(f'{self.path} is not the working directory of a run: it has no flags.json') from None
+        except (OSError, ValueError) as e:
+            raise UserError(f'{self.flags_path} cannot be read: {e}') from None
+
+    def read_history(self) -> Iterator[dict[str, Any]]:
+        """The attempts, in order. A torn last line, left by a kill, is passed over.
+
+        Raises:
+            UserError: this is not a run's working directory, or a line in the middle is damaged.
+        """
+        try:
+            lines = self.history_path.read_bytes().split(b'\n')
+        except OSError:
+            raise UserError(f'{self.path} has no history.jsonl; it is not the working directory of a run') from None
+        for number, line in enumerate(lines[:-1], start=1):
+            try:
+                yield json.loads(line)
+            except ValueError:
+                raise UserError(f'{self.history_path}, line {number}: not a line of JSON') from None
+
+
+def plain(value: Any) -> Any:
+    """``value`` in JSON's types: enumerations by name, tuples as lists, numbers that are not finite as strings."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [plain(v) for v in value]
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + '.tmp')
+    with open(temporary, 'wb') as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(temporary, path)

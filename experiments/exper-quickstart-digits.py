@@ -1,0 +1,35 @@
+"""A small homogeneous CNN on scikit-learn's embedded digits: no download, no GPU.
+
+    ./run.sh exper-quickstart-digits
+"""
+
+import core
+from models import BiasMode, TrainMode
+
+FLAGS = {
+    'dataset': 'digits',
+    'arch': 'simple_sequential',
+    'lr': ('loss-based-v1', 0.1, 2 ** (1 / 5), 2 ** (1 / 10)),
+    'archive': ('logloss', 10 ** 10),
+    'E': 1000,
+    'B': 50,
+    'train_mode': TrainMode.USE_FRAME,
+    'model': {
+        'description': [
+            ['C', 16, [3, 3]],
+            ['P'],
+            ['C', 32, [3, 3]],
+            ['P'],
+            ['F', 64],
+            ['F', 10, {'act': False}],
+        ],
+        'bias_mode': BiasMode.FIRST_LAYER,
+        'init': {'weight': 'he_normal'},
+        'opt': 'gd',
+    },
+    'loss_ub': 600.0,
+    'print': True,
+}
+
+if __name__ == '__main__':
+    core.app_start(FLAGS)

@@ -1,0 +1,92 @@
+"""Archivers: they see the numbers of an accepted epoch and decide whether its model is kept.
+
+They never touch disk; the caller saves the model when the answer is True.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+from .types import EpochInfo
+
+
+def _count(name: str, value: int, low: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ValueError(f"{name} must be a whole number of at least {low}, not {value!r}")
+    return value
+
+
+class Archiver(ABC):
+    """Base of all archivers."""
+
+    @abstractmethod
+    def should_archive(self, info: EpochInfo) -> bool:
+        """Whether to keep the model of this accepted epoch.
+
+        Args:
+            info: the epoch's record; 'log_frame' is the frame the epoch was trained in (None without a frame), and
+                ``stats['loss']`` its loss in units of that frame.
+        """
+
+
+class IdleArchiver(Archiver):
+    """Keeps nothing."""
+
+    def should_archive(self, info: EpochInfo) -> bool:
+        return False
+
+
+class ConstEpochArchiver(Archiver):
+    """Keeps every ``nS``-th epoch; 0 keeps none."""
+
+    def __init__(self, nS: int):
+        self.nS = _count('archive', nS, 0)
+
+    def should_archive(self, info: EpochInfo) -> bool:
+        return self.nS != 0 and info['eid'] % self.nS == 0
+
+
+class TwoPhaseConstEpochArchiver(Archiver):
+    """Keeps every ``nS1``-th epoch below epoch ``nS2``, and every ``nS2``-th."""
+
+    def __init__(self, nS1: int, nS2: int):
+        self.nS1 = _count('the first period of archive', nS1, 1)
+        self.nS2 = _count('the second period of archive', nS2, 1)
+
+    def should_archive(self, info: EpochInfo) -> bool:
+        eid = info['eid']
+        return (eid < self.nS2 and eid % self.nS1 == 0) or eid % self.nS2 == 0
+
+
+class LogLossArchiver(Archiver):
+    """Keeps the first epoch, and every later one whose real loss passed a further power of ``base``."""
+
+    def __init__(self, base: float = 10):
+        if not isinstance(base, (int, float)) or isinstance(base, bool) or not 1 < base < math.inf:
+            raise ValueError(f"the base of archive must be a number above 1, not {base!r}")
+        self.base = base
+        self.next = math.inf
+
+    def should_archive(self, info: EpochInfo) -> bool:
+        loss, log_frame = info['stats']['loss'], info['log_frame']
+        log_base = math.log(self.base)
+        log_loss = math.log(loss) if loss > 0 else -math.inf
+        if log_frame is not None:
+            level = (log_loss + log_frame) / log_base
+            if level < self.next:
+                self.next = math.ceil(level) - 1 if level > -math.inf else level
+                return True
+        elif loss < self.next:  # without a frame the powers themselves are compared, as the original does
+            self.next = self.base ** (math.ceil(log_loss / log_base) - 1) if loss > 0 else 0
+            return True
+        return False
+
+
+ARCHIVERS: dict[str, type[Archiver]] = {
+    'idle': IdleArchiver,
+    'const-epoch': ConstEpochArchiver,
+    'two-phase-const-epoch': TwoPhaseConstEpochArchiver,
+    'logloss': LogLossArchiver,
+}
+"""Archiver names, as the first entry of the flag ``archive``; an int alone stands for 'const-epoch'."""

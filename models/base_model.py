@@ -1,0 +1,303 @@
+"""Model: a Keras network with the training loop, the statistics and the loss of the paper."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from . import losses, margins
+from .types import NumericalFailure, TrainMode
+
+EVAL_BYTES = 2 ** 28
+"""Memory for the largest activation of an evaluation batch: enough for full speed, little beside the data set."""
+
+
+class Model(ABC):
+    """A classifier and how it is trained by gradient descent.
+
+    A subclass builds ``net`` and ``layer_vars``, calls ``_ready``, and tells its ``norms``. Training and evaluation are
+    compiled as a whole: one call runs an epoch, with the data set on the device.
+
+    Units: with a frame (``log_frame`` not None) losses are ``real loss * exp(-log_frame)`` and rates
+    ``real rate * exp(log_frame)``.
+
+    Attributes:
+        name: the network's name.
+        train_mode: whether training uses a frame.
+        weight_decay: lambda of the term lambda / 2 * ||theta||^2 added to the real loss in training (not in statistics).
+        net: ``keras.Model`` from images, float32 [N, H, W, C] in [0, 1], to logits, float32 [N, num_labels].
+        eval_batch: images per batch when evaluating.
+        layer_vars: the trainable variables of each layer, (kernel,) or (kernel, bias), by layer name.
+    """
+
+    net: keras.Model
+    layer_vars: dict[str, tuple[tf.Variable, ...]]
+
+    def __init__(self, name: str, train_mode: TrainMode = TrainMode.NORMAL, weight_decay: float = 0.0):
+        self.name = name
+        self.train_mode = train_mode
+        self.weight_decay = float(weight_decay)
+
+    def _ready(self) -> None:
+        """Compiles the loops; to be called once ``net`` and ``layer_vars`` are built."""
+        self.vars = [v for vs in self.layer_vars.values() for v in vs]
+        self._kept = [tf.Variable(v, trainable=False) for v in self.vars]
+        self._train_steps = tf.function(self._train_steps, reduce_retracing=True)
+        self._evaluate = tf.function(self._evaluate, reduce_retracing=True)
+        floats = max(int(np.prod(layer.output.shape[1:])) for layer in self.net.layers)
+        self.eval_batch = max(1, EVAL_BYTES // (4 * floats))
+        self._all_finite = tf.function(
+            lambda: tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in self.vars]))
+
+    # ---- network ----
+
+    @property
+    def num_labels(self) -> int:
+        return int(self.net.output_shape[-1])
+
+    @property
+    @abstractmethod
+    def is_homogeneous(self) -> bool:
+        """Whether scaling all parameters by c > 0 scales the logits by a power of c."""
+
+    @abstractmethod
+    def norms(self) -> margins.Norms:
+        """Norms of the parameters as they are now."""
+
+    def predict(self, x) -> tf.Tensor:
+        """Logits, float32 [N, num_labels], of images [N, H, W, C] in [0, 1]."""
+        return self.net(x, training=False)
+
+    # ---- loss ----
+
+    def hp_sparse_softmax_cross_entropy_with_logits_v2(self, y, y_, log_frame) -> tf.Tensor:
+        """Per-sample cross entropy in units of exp(log_frame); see ``losses``."""
+        return losses.hp_sparse_softmax_cross_entropy_with_logits_v2(y, y_, log_frame)
+
+    def hp_sparse_softmax_cross_entropy_with_logits(self, y, y_, log_frame=None) -> tf.Tensor:
+        """Per-sample cross entropy, float64 [N]: v2 in the given frame, v1 without one."""
+        if log_frame is None:
+            return losses.hp_sparse_softmax_cross_entropy_with_logits_v1(y, y_)
+        return self.hp_sparse_softmax_cross_entropy_with_logits_v2(y, y_, log_frame)
+
+    def _objective(self, x, y, log_frame) -> tf.Tensor:
+        """What a training step minimises, a float64 scalar in frame units."""
+        logits = self.net(x, training=True)
+        loss = tf.reduce_mean(self.hp_sparse_softmax_cross_entropy_with_logits(y, logits, log_frame))
+        if self.weight_decay:
+            decay = self.weight_decay * tf.cast(tf.add_n([tf.nn.l2_loss(v) for v in self.vars]), tf.float64)
+            loss += decay if log_frame is None else decay * tf.exp(-log_frame)
+        return loss
+
+    # ---- training ----
+
+    def _train_steps(self, x, y, batches, lr, log_frame, loss_ub):
+        """Gradient descent over the rows of ``batches``, stopping after a step whose loss is not below ``loss_ub``."""
+        n = tf.shape(batches)[0]
+        batch_losses = tf.TensorArray(tf.float64, size=n)
+        done = 0
+        for i in tf.range(n):
+            batch = batches[i]
+            with tf.GradientTape() as tape:
+                loss = self._objective(tf.gather(x, batch), tf.gather(y, batch), log_frame)
+                # The rate multiplies the float64 loss, not the gradient: float32 gradients then already carry it, and
+                # neither under- nor overflow when the frame is far from 1.
+                scaled = lr * loss
+            for v, g in zip(self.vars, tape.gradient(scaled, self.vars)):
+                v.assign_sub(g)
+            batch_losses = batch_losses.write(i, loss)
+            done = i + 1
+            if not loss <= loss_ub:
+                break
+        return batch_losses.stack()[:done]
+
+    def train_epoch(self, x, y, order: np.ndarray, batch_size: int, lr: float, log_frame: float | None = None,
+                    loss_ub: float = np.inf, on_steps: Callable[[int], None] | None = None) -> np.ndarray:
+        """One epoch of mini-batch gradient descent; images beyond the last full batch are left out.
+
+        A step's loss is measured before its update, in the same pass. Weights are updated in place, also when the epoch
+        fails: ``keep`` before and ``roll_back`` after.
+
+        Args:
+            x: images, float32 [N, H, W, C]; pass a tensor to keep the data set on the device.
+            y: labels, integers [N].
+            order: the permutation of 0..N-1 in which the images are visited.
+            batch_size: images per step.
+            lr: learning rate, in frame units.
+            log_frame: natural logarithm of the frame; None without one.
+            loss_ub: bound, in frame units, above which a batch loss ends the epoch.
+            on_steps: called with a number of further steps done, about 50 times an epoch; None runs the epoch in one
+                call.
+
+        Returns:
+            float64 [N // batch_size], the loss of each batch in frame units.
+
+        Raises:
+            NumericalFailure: a batch loss above ``loss_ub`` or not finite, or weights that are not finite. A gradient
+                that is not finite shows in the weights, which never become finite again, so one look at the end of the
+                epoch stands for one at every gradient.
+            ValueError: ``log_frame`` does not fit the model's ``train_mode``, or there is not one full batch.
+        """
+        if (log_frame is not None) != (self.train_mode is TrainMode.USE_FRAME):
+            raise ValueError(f'train_mode is {self.train_mode.name}, so log_frame must '
+                             f'{"be None" if log_frame is not None else "be given"}')
+        steps = len(order) // batch_size
+        if steps == 0:
+            raise ValueError(f'a batch of {batch_size} is larger than the training set of {len(order)}')
+        batches = np.asarray(order[:steps * batch_size], np.int32).reshape(steps, batch_size)
+        x, y, lr, loss_ub = _tensors(x, y, lr, loss_ub)
+        frame = None if log_frame is None else tf.constant(log_frame, tf.float64)
+        chunk = steps if on_steps is None else max(1, steps // 50)
+        batch_losses: list[float] = []
+        for start in range(0, steps, chunk):
+            part = tf.constant(batches[start:start + chunk])
+            batch_losses += self._train_steps(x, y, part, lr, frame, loss_ub).numpy().tolist()
+            last = batch_losses[-1]
+            if not np.isfinite(last):
+                raise NumericalFailure('the batch loss is not finite', batch_losses[:-1])
+            if last > float(loss_ub):
+                raise NumericalFailure(f'loss is too large: {last}', batch_losses)
+            if on_steps is not None:
+                on_steps(len(part))
+        if not self._all_finite():
+            raise NumericalFailure('the weights are not finite', batch_losses)
+        return np.array(batch_losses)
+
+    def keep(self) -> None:
+        """Remembers the weights, on the device."""
+        for kept, v in zip(self._kept, self.vars):
+            kept.assign(v)
+
+    def roll_back(self) -> None:
+        """Restores the weights of the last ``keep`` (of the start, before the first)."""
+        for kept, v in zip(self._kept, self.vars):
+            v.assign(kept)
+
+    # ---- evaluation ----
+
+    def _evaluate(self, x, y, batch_size, log_frame):
+        n = tf.shape(x)[0]
+        count = (n + batch_size - 1) // batch_size
+        logits = tf.TensorArray(tf.float32, size=count, infer_shape=False, element_shape=[None, self.num_labels])
+        all_loss = tf.TensorArray(tf.float64, size=count, infer_shape=False, element_shape=[None])
+        for i in tf.range(count):
+            part = self.net(x[i * batch_size:(i + 1) * batch_size], training=False)
+            loss = self.hp_sparse_softmax_cross_entropy_with_logits(
+                y[i * batch_size:(i + 1) * batch_size], part, log_frame)
+            logits = logits.write(i, part)
+            all_loss = all_loss.write(i, loss)
+        return logits.concat(), all_loss.concat()
+
+    def test(self, x, y, B: int | None = None, log_frame: float | None = None) -> dict[str, Any]:
+        """Evaluates the network.
+
+        Args:
+            x: images [N, H, W, C].
+            y: labels, integers [N].
+            B: images per batch; None for as many as fit in EVAL_BYTES. (The batch decides only which samples share
+                v2's choice of formula, which changes the loss by a relative 1e-13.)
+            log_frame: natural logarithm of the frame of 'loss'; None for the real loss.
+
+        Returns:
+            'loss' (mean, in frame units), 'acc' (0 to 1; a tie counts for the lowest class), 'y_' (logits, float32
+            [N, num_labels]).
+
+        Raises:
+            NumericalFailure: a loss that is not finite.
+        """
+        x, y = _tensors(x, y)
+        frame = None if log_frame is None else tf.constant(log_frame, tf.float64)
+        logits, all_loss = (t.numpy() for t in self._evaluate(x, y, tf.constant(B or self.eval_batch), frame))
+        if not np.isfinite(all_loss).all():
+            raise NumericalFailure('the loss is not finite')
+        return {'loss': float(all_loss.mean()), 'acc': float((logits.argmax(axis=1) == y.numpy()).mean()), 'y_': logits}
+
+    def get_stats(self, dataset, log_frame: float | None = None) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """The statistics of an epoch, with the original's names.
+
+        Args:
+            dataset: ((x_train, y_train), (x_test, y_test)), arrays or tensors.
+            log_frame: natural logarithm of the frame of 'loss'; None for the real loss.
+
+        Returns:
+            The statistics, and ``{'q': margins of the training samples, float32 [N]}``. 'loss' is in frame units,
+            'test_loss' and 'log_loss' are real. rho: norm of all parameters; rho_i: of layer i; q_min, q_max: extreme
+            margins; rhoL, q_bar_min, q_bar2_min, n_supp_k, smoothed_margin, smoothed_margin2: see ``margins``.
+
+        Raises:
+            NumericalFailure: a loss that is not finite.
+        """
+        (x, y), (x_test, y_test) = dataset
+        norms = self.norms()
+        train = self.test(x, y, log_frame=log_frame)
+        test = self.test(x_test, y_test, log_frame=None if log_frame is None else 0.0)
+        labels = np.asarray(y)
+        q = margins.margins(train['y_'], labels)
+        q_min = float(q.min())
+        # From the logits rather than from the loss, so that it is there even where the loss underflows.
+        log_loss = margins.log_mean_exp(margins.log_losses(train['y_'], labels))
+        stats = {
+            'rho': norms.rho, 'norm_prod': norms.prod,
+            'q_min': q_min, 'q_max': float(q.max()),
+            'loss': train['loss'], 'acc': train['acc'],
+            'test_loss': test['loss'], 'test_acc': test['acc'],
+            **{f'rho_{i}': rho for i, rho in enumerate(norms.layers)},
+            **margins.normalized_margins(q_min, norms),
+            **margins.support_counts(q),
+            'log_loss': log_loss,
+            **margins.smoothed_margins(log_loss, len(q), norms),
+        }
+        return stats, {'q': q}
+
+    # ---- weights ----
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """All weights, by names such as 'conv1_f' (kernel of a convolution), 'fc5_W' (of a dense layer), 'fc5_b'."""
+        return {name: v.numpy() for name, v in self._named_vars().items()}
+
+    def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Replaces all weights.
+
+        Raises:
+            ValueError: a name is missing or unknown, or a shape differs.
+        """
+        named = self._named_vars()
+        if missing := [n for n in named if n not in weights]:
+            raise ValueError(f"the weights lack {', '.join(missing)}; they have {', '.join(weights) or 'nothing'}")
+        if extra := [n for n in weights if n not in named]:
+            raise ValueError(f"the weights have {', '.join(extra)}, which this network has not")
+        for name, v in named.items():
+            if tuple(weights[name].shape) != tuple(v.shape):
+                raise ValueError(f'{name} must have the shape {tuple(v.shape)}, not {tuple(weights[name].shape)}')
+        for name, v in named.items():
+            v.assign(weights[name])
+
+    def _named_vars(self) -> dict[str, tf.Variable]:
+        suffixes = {'conv': ('f', 'b'), 'fc': ('W', 'b')}
+        return {f'{layer}_{suffix}': v for layer, vs in self.layer_vars.items()
+                for suffix, v in zip(suffixes[layer.rstrip('0123456789')], vs)}
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes ``net`` to a .keras file that Keras loads without this package; the file appears whole or not at all."""
+        path = os.fspath(path)
+        temporary = f'{path[:-len(".keras")]}.tmp.keras' if path.endswith('.keras') else path
+        if temporary == path:
+            raise ValueError(f'the file of a model must end in .keras, not {os.path.basename(path)!r}')
+        self.net.save(temporary)
+        os.replace(temporary, path)
+
+    def restore(self, path: str | os.PathLike) -> None:
+        """Loads the weights of a file written by ``save``; nothing in the file is executed."""
+        self.net.load_weights(os.fspath(path))
+
+
+def _tensors(x, y, *numbers):
+    """Images as float32, labels as int64 and numbers as float64 tensors; tensors already so are left where they are."""
+    return (tf.convert_to_tensor(x, tf.float32), tf.cast(tf.convert_to_tensor(y), tf.int64),
+            *(tf.constant(v, tf.float64) for v in numbers))

@@ -1,0 +1,80 @@
+"""Softmax cross entropy that keeps its precision when the loss is 1e-880 (Lyu & Li, arXiv 1906.05890, appendix on
+numerical stability).
+
+Two things make it work. The logit gaps are taken in float64 after the float32 network, so that no gap is rounded away
+against 1; and version 2 expresses the loss in units of a frame, ``loss * exp(-log_frame)``, so that a loss far below the
+smallest float64 is an ordinary number, and so are its gradients.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+_ALL_CORRECT = -30.0
+"""Below this wrong-minus-correct gap log1p(x) and x agree to 1e-13, so v2 may drop the log1p."""
+
+
+def separate_logits(y, y_, dtype: tf.DType | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Splits logits into those of the right class and those of the others.
+
+    Args:
+        y: labels, integers of shape [N] or [N, 1].
+        y_: logits, float [N, C], C known.
+        dtype: type to convert both parts to; that of ``y_`` if None.
+
+    Returns:
+        ``(correct, wrong)`` of shapes [N, 1] and [N, C - 1], the wrong ones in ascending order of class.
+    """
+    y_ = tf.convert_to_tensor(y_)
+    y = tf.reshape(tf.cast(y, tf.int32), [-1, 1])
+    others = tf.range(y_.shape[-1] - 1)[tf.newaxis, :]
+    others += tf.cast(others >= y, tf.int32)  # step over the right class
+    correct = tf.gather(y_, y, axis=1, batch_dims=1)
+    wrong = tf.gather(y_, others, axis=1, batch_dims=1)
+    if dtype is not None:
+        correct, wrong = tf.cast(correct, dtype), tf.cast(wrong, dtype)
+    return correct, wrong
+
+
+def _softplus_of_gaps(gaps: tf.Tensor) -> tf.Tensor:
+    return tf.math.softplus(tf.reduce_logsumexp(gaps, axis=1))
+
+
+def hp_sparse_softmax_cross_entropy_with_logits_v1(y, y_) -> tf.Tensor:
+    """Per-sample cross entropy in float64 ("hp": high precision), exact down to the smallest float64.
+
+    Its arguments are in Keras's order, (y_true, y_pred), so it serves as the ``loss`` of ``keras.Model.compile``.
+
+    Args:
+        y: labels, integers of shape [N] or [N, 1].
+        y_: logits, float [N, C].
+
+    Returns:
+        float64 [N], log(1 + sum over wrong j of exp(y_j - y_correct)).
+    """
+    correct, wrong = separate_logits(y, y_, dtype=tf.float64)
+    return _softplus_of_gaps(wrong - correct)
+
+
+def hp_sparse_softmax_cross_entropy_with_logits_v2(y, y_, log_frame) -> tf.Tensor:
+    """Per-sample cross entropy in units of a frame: the real loss is the result times exp(log_frame).
+
+    When every gap of the batch is below -30 the first-order value, the sum of exp(gap - log_frame), is used; it neither
+    underflows nor loses precision. Otherwise every sample uses the value of v1 divided by the frame, which is not finite
+    when exp(log_frame) underflows: a batch so far above its frame is a failed step. The decision is one per batch.
+
+    Args:
+        y: labels, integers of shape [N] or [N, 1].
+        y_: logits, float [N, C].
+        log_frame: natural logarithm of the frame, float64 scalar.
+
+    Returns:
+        float64 [N].
+    """
+    correct, wrong = separate_logits(y, y_, dtype=tf.float64)
+    gaps = wrong - correct
+    log_frame = tf.cast(log_frame, tf.float64)
+    return tf.cond(
+        tf.reduce_max(gaps) < _ALL_CORRECT,
+        lambda: tf.reduce_sum(tf.exp(gaps - log_frame), axis=1),
+        lambda: _softplus_of_gaps(gaps) / tf.exp(log_frame))

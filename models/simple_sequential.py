@@ -1,0 +1,189 @@
+"""SimpleSequential: convolutions, poolings and dense layers in a row, from a description in plain lists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .base_model import Model
+from .initializers import InitPolicy
+from .margins import Norms
+from .types import BiasMode, TrainMode, did_you_mean, lookup
+
+LAYER_KINDS = {
+    'C': "a convolution, ['C', channels, [height, width]]",
+    'F': "a dense layer, ['F', units]",
+    'P': "a 2x2 max pooling, ['P']",
+    'A': "a 2x2 average pooling, ['A']",
+}
+ACTIVATIONS = {'relu': 1, 'linear': 1, 'relu2': 2}
+"""Activation names, each with its degree: act(c z) = c^degree act(z) for c > 0."""
+LAYER_OPTIONS = ('act', 'bias')
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One entry of a description, checked; ``size`` is (channels, height, width) of 'C', (units,) of 'F'."""
+
+    kind: str
+    size: tuple[int, ...] = ()
+    bias: bool = False
+    act: bool = True
+
+
+class SimpleSequential(Model):
+    """A feed-forward network such as the CNN and the VGG of the paper's experiments.
+
+    Args:
+        name: the network's name.
+        input_shape: (height, width, channels) of an image.
+        description: a list of layers: ['C', channels, [height, width]], ['F', units], ['P'], ['A']. Convolutions have
+            stride 1 and SAME padding, poolings are 2x2 with stride 2 and drop an odd last row and column; the tensor
+            is flattened before the first 'F', the last layer must be an 'F'. An activation follows every C and F
+            unless its options, a dictionary at its end, say {'act': False}; the option 'bias' overrides ``bias_mode``.
+        bias_mode: which layers have a bias.
+        train_mode: whether training uses a frame.
+        opt: the optimiser: 'gd', gradient descent.
+        init: initial weights, see ``InitPolicy``.
+        act_type: 'relu', 'linear' (none), or 'relu2' (the square of relu).
+        weight_decay: see ``Model``.
+        seed: of the initial weights; None for fresh ones.
+
+    Raises:
+        ValueError: a description that describes no network, or an unknown name.
+    """
+
+    def __init__(self, name: str, input_shape: Sequence[int], description: Sequence[Any],
+                 bias_mode: BiasMode = BiasMode.FIRST_LAYER, train_mode: TrainMode = TrainMode.USE_FRAME,
+                 opt: str = 'gd', init: dict[str, Any] | None = None, act_type: str = 'relu',
+                 weight_decay: float = 0.0, seed: int | None = None):
+        super().__init__(name, train_mode, weight_decay)
+        lookup('optimiser', opt, {'gd': None})
+        if isinstance(weight_decay, bool) or not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f'weight_decay must be a finite number of at least 0, not {weight_decay!r}')
+        self.act_degree = lookup('activation', act_type, ACTIVATIONS)
+        self.act_type = act_type
+        self.input_shape = tuple(int(n) for n in input_shape)
+        self.description = description
+        self.bias_mode = bias_mode
+        self.layers = parse_description(description, self.input_shape, bias_mode)
+        self._build(InitPolicy(init), seed)
+        self.nL = len(self.layer_vars)
+        self._ready()
+
+    def _build(self, init: InitPolicy, seed: int | None) -> None:
+        h = inputs = keras.Input(self.input_shape, name='image')
+        trained = []
+        for i, spec in enumerate(self.layers, start=1):
+            if spec.kind in 'PA':
+                pool = keras.layers.MaxPooling2D if spec.kind == 'P' else keras.layers.AveragePooling2D
+                h = pool(2, 2, 'valid', name=f'pool{i}')(h)
+                continue
+            # The layers start at zero and are given their weights below: a saved model then needs no initializer.
+            options = {'use_bias': spec.bias, 'kernel_initializer': 'zeros'}
+            if spec.kind == 'C':
+                layer = keras.layers.Conv2D(spec.size[0], spec.size[1:], padding='same', name=f'conv{i}', **options)
+            else:
+                if len(h.shape) > 2:
+                    h = keras.layers.Flatten(name='flatten')(h)
+                layer = keras.layers.Dense(spec.size[0], name=f'fc{i}', **options)
+            h = layer(h)
+            trained.append(layer)
+            if spec.act and self.act_type != 'linear':
+                h = keras.layers.ReLU(name=f'relu{i}')(h)
+                if self.act_type == 'relu2':
+                    h = keras.layers.Multiply(name=f'square{i}')([h, h])
+        self.net = keras.Model(inputs, h, name='net')
+        self.layer_vars = {}
+        seeds = np.random.SeedSequence(seed).spawn(2 * len(trained))
+        for i, layer in enumerate(trained):
+            weight_seed, bias_seed = (int(s.generate_state(1)[0]) for s in seeds[2 * i:2 * i + 2])
+            layer.kernel.assign(init.weight_init(weight_seed)(layer.kernel.shape, dtype='float32'))
+            if layer.use_bias:
+                layer.bias.assign(init.bias_init(bias_seed)(layer.bias.shape, dtype='float32'))
+            self.layer_vars[layer.name] = tuple(v.value for v in layer.trainable_variables)
+
+    @property
+    def is_homogeneous(self) -> bool:
+        """Whether no layer but the first has a bias."""
+        return not any(spec.bias for spec in [s for s in self.layers if s.kind in 'CF'][1:])
+
+    def norms(self) -> Norms:
+        """Norms of the parameters, in float64.
+
+        With a bias above the first layer the network is not homogeneous; as in the original, the norms then count
+        weights and bias of the first layer, and the weights alone of the others.
+        """
+        counted = [vs if i == 0 or self.is_homogeneous else vs[:1] for i, vs in enumerate(self.layer_vars.values())]
+        squares = [sum(float(np.sum(np.square(v.numpy(), dtype=np.float64))) for v in vs) for vs in counted]
+        rhos = tuple(math.sqrt(s) for s in squares)
+        prod, order = np.float64(1.0), 0
+        with np.errstate(over='ignore'):
+            for rho, spec in zip(rhos, [s for s in self.layers if s.kind in 'CF']):
+                prod, order = prod * rho, order + 1
+                if spec.act:
+                    prod, order = prod ** self.act_degree, order * self.act_degree
+        return Norms(math.sqrt(sum(squares)), rhos, float(prod), order)
+
+
+def parse_description(description: Sequence[Any], input_shape: tuple[int, ...], bias_mode: BiasMode) -> list[LayerSpec]:
+    """Checks a layer description and resolves which layers have a bias.
+
+    Raises:
+        ValueError: naming the layer that is impossible, and why.
+    """
+    if not isinstance(description, (list, tuple)) or not description:
+        raise ValueError(f'the description must be a list of layers, not {description!r}')
+    if len(input_shape) != 3:
+        raise ValueError(f'images must have a height, a width and channels, not the shape {input_shape}')
+    specs: list[LayerSpec] = []
+    height, width = input_shape[:2]
+    for i, entry in enumerate(description, start=1):
+        try:
+            spec = _parse_layer(entry, bias_mode, is_first=not any(s.kind in 'CF' for s in specs))
+            if spec.kind != 'F' and any(s.kind == 'F' for s in specs):
+                raise ValueError('it cannot come after a dense layer, whose output is flat')
+            if spec.kind in 'PA':
+                if min(height, width) < 2:
+                    raise ValueError(f'a 2x2 pooling does not fit an image of {height}x{width}')
+                height, width = height // 2, width // 2
+        except ValueError as e:
+            raise ValueError(f'layer {i}, {entry!r}: {e}') from None
+        specs.append(spec)
+    if specs[-1].kind != 'F' or specs[-1].size[0] < 2:
+        raise ValueError(f"the last layer must be dense with an output for each class, such as ['F', 10], "
+                         f'not {description[-1]!r}')
+    return specs
+
+
+def _parse_layer(entry: Any, bias_mode: BiasMode, is_first: bool) -> LayerSpec:
+    parts = list(entry) if isinstance(entry, (list, tuple)) else [entry]
+    options = parts.pop() if parts and isinstance(parts[-1], dict) else {}
+    if not parts:
+        raise ValueError(f"it has no kind; {did_you_mean('', LAYER_KINDS)}")
+    kind, args = parts[0], parts[1:]
+    form = lookup('layer kind', kind, LAYER_KINDS)
+    if kind in 'PA':
+        if args or options:
+            raise ValueError(f'{kind} is {form}, without more')
+        return LayerSpec(kind)
+    if kind == 'C' and len(args) == 2:
+        kernel = [args[1], args[1]] if isinstance(args[1], int) else args[1]
+        size = (args[0], *kernel) if isinstance(kernel, (list, tuple)) and len(kernel) == 2 else ()
+    else:
+        size = (args[0],) if kind == 'F' and len(args) == 1 else ()
+    if not size or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in size):
+        raise ValueError(f'{kind} is {form}, with whole numbers above 0')
+    for key, value in options.items():
+        if key not in LAYER_OPTIONS:
+            raise ValueError(f'there is no layer option {key!r}; {did_you_mean(key, LAYER_OPTIONS)}')
+        if not isinstance(value, bool):
+            raise ValueError(f'the option {key!r} must be True or False, not {value!r}')
+    bias = bias_mode is BiasMode.ALL or (bias_mode is BiasMode.FIRST_LAYER and is_first)
+    return LayerSpec(kind, tuple(int(n) for n in size), options.get('bias', bias), options.get('act', True))

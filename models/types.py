@@ -1,0 +1,82 @@
+"""Plain Python types shared by everything in ``models``; imports no TensorFlow."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
+
+T = TypeVar('T')
+
+
+class BiasMode(Enum):
+    """Which convolutional and dense layers have a bias.
+
+    A network of bias-free layers is homogeneous in its parameters, and it stays so with a bias in its first
+    layer; with a bias in every layer it is not.
+    """
+
+    NONE = 1
+    FIRST_LAYER = 2
+    ALL = 3
+
+
+class TrainMode(Enum):
+    """NORMAL trains on the loss itself; USE_FRAME on the loss relative to a frame, ``loss * exp(-log_frame)``."""
+
+    NORMAL = 1
+    USE_FRAME = 2
+
+
+class EpochInfo(TypedDict, total=False):
+    """What one attempt at an epoch produced, with the keys of the original's ``res['raw'][eid]``.
+
+    ``lr`` and ``rt_loss`` are in frame units; ``stats`` is None, and ``rt_loss`` absent, when the attempt failed.
+    """
+
+    eid: int
+    all_rt_loss: list[float] | None
+    lr: float
+    log_frame: float | None
+    rt_loss: float
+    stats: dict[str, float] | None
+    time: float
+
+
+class Decision(NamedTuple):
+    """A scheduler's answer: keep the attempt ('go') or repeat it ('back'), and the rate of the next attempt."""
+
+    cmd: Literal['go', 'back']
+    lr: float
+
+
+class NumericalFailure(Exception):
+    """A loss above its bound, or a value that is not finite: the one failure that a smaller rate can mend.
+
+    Attributes:
+        batch_losses: losses of the batches run before the failure, in frame units.
+    """
+
+    def __init__(self, reason: str, batch_losses: Sequence[float] = ()):
+        super().__init__(reason)
+        self.batch_losses = list(batch_losses)
+
+
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
+    """Says which of the known names is nearest to ``name``, and what the known names are."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ''
+    return f"{hint}({'known' if near else 'Known'}: {', '.join(known)})"
+
+
+def lookup(kind: str, name: Any, table: Mapping[str, T]) -> T:
+    """Finds what ``name`` stands for in the table of one kind of thing.
+
+    Raises:
+        ValueError: the name is unknown; the message gives the nearest known name.
+    """
+    if isinstance(name, str) and name in table:
+        return table[name]
+    raise ValueError(f"there is no {kind} {name!r}; {did_you_mean(name, table)}")

@@ -1,0 +1,51 @@
+"""Reference numbers of the original implementation (see reference/README.md), and small real data."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import models  # noqa: F401  (imports TensorFlow quietly, before anything else does)
+from core.datasets import get_dataset
+from core.devices import use_device
+
+REFERENCE = Path(os.environ.get('MAX_MARGIN_REFERENCE') or Path(__file__).parent / 'reference')
+
+
+def reference_json(name: str):
+    """Reads NAME.json, or NAME.json.gz, of the reference."""
+    path = REFERENCE / f'{name}.json'
+    return json.loads(path.read_bytes() if path.exists() else gzip.decompress((REFERENCE / f'{name}.json.gz').read_bytes()))
+
+
+def reference_npz(name: str) -> dict[str, np.ndarray]:
+    """Reads NAME.npz of the reference."""
+    with np.load(REFERENCE / f'{name}.npz', allow_pickle=False) as f:
+        return {k: f[k] for k in f}
+
+
+@pytest.fixture(scope='session', autouse=True)
+def on_cpu():
+    use_device('cpu')
+
+
+@pytest.fixture(scope='session')
+def digits():
+    return get_dataset('digits')
+
+
+@pytest.fixture(scope='session')
+def mnist_images():
+    """The first 1,050 training and 200 test images of MNIST, scaled."""
+    return get_dataset(str(REFERENCE / 'data_mnist.npz'))
+
+
+@pytest.fixture(autouse=True)
+def in_tmp(tmp_path, monkeypatch):
+    """Runs each test in a folder of its own, so that none writes into the checkout."""
+    monkeypatch.chdir(tmp_path)

@@ -1,0 +1,129 @@
+"""Training laid beside whole runs of the original, attempt by attempt.
+
+The runs sit at the edge of stability, where rounding grows a thousandfold an epoch. So each is replayed from weights
+stored in it, and from its start only as far as re-runs of the original agree with each other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import REFERENCE, reference_json, reference_npz
+from models import BiasMode, NumericalFailure, SimpleSequential, TrainMode
+
+from core.flags import scheduler_of
+
+NAMES = sorted(p.name.removesuffix('.npz') for p in (REFERENCE / 'trajectories').glob('*.npz'))
+
+
+class Replay:
+    """The original's run, and this project's model and data to repeat it with."""
+
+    def __init__(self, name: str, data):
+        self.run = reference_json(f'trajectories/{name}')
+        self.arrays = reference_npz(f'trajectories/{name}')
+        self.config = c = self.run['config']
+        self.attempts = self.run['attempts']
+        (x, y), (x_test, y_test) = data
+        self.data = ((tf.constant(x[:c['n_train']]), tf.constant(y[:c['n_train']])),
+                     (tf.constant(x_test[:c['n_test']]), tf.constant(y_test[:c['n_test']])))
+        self.model = SimpleSequential('replay', x.shape[1:], c['description'], BiasMode[c['bias_mode']],
+                                      TrainMode[c['train_mode']], act_type=c['act_type'])
+
+    def start_from(self, prefix: str) -> None:
+        self.model.set_weights({k.split('/')[1]: v for k, v in self.arrays.items() if k.startswith(prefix + '/')})
+        self.model.keep()
+
+    def order(self, index: int) -> np.ndarray:
+        return self.arrays['perm'][index] if 'perm' in self.arrays else np.arange(self.config['n_train'])
+
+    def attempt(self, index: int, lr: float, log_frame: float | None):
+        """(statistics or None, batch losses) of one attempt."""
+        try:
+            losses = self.model.train_epoch(*self.data[0], self.order(index), self.config['batch'], lr, log_frame,
+                                            self.config['loss_ub'])
+            return self.model.get_stats(self.data, log_frame)[0], losses
+        except NumericalFailure as e:
+            return None, e.batch_losses
+
+
+@pytest.fixture(params=NAMES)
+def replay(request, mnist_images):
+    return Replay(request.param, mnist_images)
+
+
+def accepts(stats, recorded) -> bool:
+    """The decision that the recorded run's scheduler takes for these statistics."""
+    if recorded['config']['lr'].__class__ is float:
+        return stats is not None
+    return stats is not None and stats['loss'] <= 1
+
+
+def test_every_attempt_after_a_stored_epoch_ends_as_the_original_did(replay):
+    for epoch in [0, *replay.run['stored_epochs']]:
+        for a in replay.attempts:
+            if a['eid'] != epoch + 1:
+                continue
+            replay.start_from('init' if epoch == 0 else f'epoch_{epoch}')
+            stats, losses = replay.attempt(a['index'], a['lr'], a['log_frame'])
+            where = f"attempt {a['index']}"
+            assert (stats is None) == (a['stats'] is None), where
+            assert accepts(stats, replay.run) == (a['cmd'] == 'go'), where
+            if len(losses) and a['batch_losses']:
+                np.testing.assert_allclose(losses[0], a['batch_losses'][0], rtol=2e-5, err_msg=where)
+            if a['cmd'] == 'go':
+                np.testing.assert_allclose(stats['loss'], a['stats']['loss'], rtol=1e-3, err_msg=where)
+
+
+def test_the_first_epoch_agrees_to_five_digits(replay):
+    a = replay.attempts[0]
+    replay.start_from('init')
+    stats, _ = replay.attempt(0, a['lr'], a['log_frame'])
+    if a['stats'] is None:
+        assert stats is None
+    else:
+        for key in ('loss', 'test_loss', 'rho', 'norm_prod'):
+            np.testing.assert_allclose(stats[key], a['stats'][key], rtol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize('name, attempts', [('xi_full_batch_lossbased', 90), ('xii_small_lr_lossbased', 30)])
+def test_gentle_runs_decide_alike_from_start_to_end(name, attempts, mnist_images):
+    replay = Replay(name, mnist_images)
+    replay.start_from('init')
+    scheduler = scheduler_of(tuple(replay.config['lr']))
+    log_frame = replay.config['log_frame0']
+    scheduler.use_frame(log_frame)
+    lr = scheduler.get().lr
+    for a in replay.attempts[:attempts]:
+        stats, _ = replay.attempt(a['index'], lr, log_frame)
+        cmd, next_lr = scheduler.get({'stats': stats, 'log_frame': log_frame})
+        assert cmd == a['cmd'], a['index']
+        np.testing.assert_allclose(lr, a['lr'], rtol=1e-12)
+        np.testing.assert_allclose(stats['loss'], a['stats']['loss'], rtol=5e-2)
+        lr = next_lr
+        if cmd == 'go':
+            replay.model.keep()
+            log_frame += np.log(stats['loss'])
+        else:
+            replay.model.roll_back()
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_rates_and_frames_follow_from_the_recorded_losses(name):
+    run = reference_json(f'trajectories/{name}')
+    lr = run['config']['lr']
+    scheduler = scheduler_of(lr if isinstance(lr, float) else tuple(lr))
+    log_frame = run['config']['log_frame0']
+    if log_frame is not None:
+        scheduler.use_frame(log_frame)
+    np.testing.assert_allclose(scheduler.get().lr, run['first_lr'], rtol=1e-12)
+    for a in run['attempts']:
+        if log_frame is not None:
+            np.testing.assert_allclose(log_frame, a['log_frame'], rtol=1e-12, atol=1e-12)
+        cmd, next_lr = scheduler.get({'eid': a['eid'], 'stats': a['stats'], 'log_frame': a['log_frame']})
+        assert cmd == a['cmd']
+        np.testing.assert_allclose(next_lr, a['next_lr'], rtol=1e-12)
+        if cmd == 'go' and log_frame is not None:
+            log_frame += np.log(a['stats']['loss'])
