@@ -2,10 +2,11 @@
 
 import models  # noqa: F401  (imports TensorFlow quietly, so it comes first)
 
-from .app import app_start, run
+from .app import app_start, plot_start, run
 from .attacking import AttackType
 from .core import Core
 from .datasets import get_dataset
 from .errors import UserError
+from .workdir import Workdir
 
-__all__ = ['AttackType', 'Core', 'UserError', 'app_start', 'get_dataset', 'run']
+__all__ = ['AttackType', 'Core', 'UserError', 'Workdir', 'app_start', 'get_dataset', 'plot_start', 'run']

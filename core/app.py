@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags as absl_flags
+from matplotlib.figure import Figure
 
 from .core import Core
 from .errors import UserError
 from .flags import apply_setting, parse_setting
+from .workdir import Workdir
 
 _PASSED_ON = ('log', 'eval_log', 'gpu', 'data_dir', 'seed')
 
@@ -32,6 +34,34 @@ def app_start(flags: Mapping[str, Any]) -> None:
     """
     _define()
     app.run(lambda argv: _main(argv, flags))
+
+
+def plot_start(draw: Callable[[list[Workdir]], Figure]) -> None:
+    """Draws runs from the command line; what a figure's file calls when it is started.
+
+    Args:
+        draw: from working directories to a matplotlib figure.
+    """
+    absl_flags.DEFINE_string('out', None, 'directory for the figure (default: that of the first run)')
+    absl_flags.DEFINE_list('format', ['png'], 'file formats: png, pdf, svg')
+    app.run(lambda argv: _plot(argv, draw))
+
+
+def _plot(argv: list[str], draw: Callable[[list[Workdir]], Figure]) -> None:
+    try:
+        if len(argv) < 2:
+            raise UserError('name the working directory of at least one run')
+        figure = draw([Workdir(path) for path in argv[1:]])
+        for kind in absl_flags.FLAGS['format'].value:
+            path = Path(absl_flags.FLAGS['out'].value or argv[1]) / f'{Path(sys.argv[0]).stem}.{kind}'
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                figure.savefig(path, dpi=200)
+            except (OSError, ValueError) as e:
+                raise UserError(f'cannot write {path}: {e}') from None
+            print(path)
+    except UserError as e:
+        sys.exit(f'error: {e}')
 
 
 def _define() -> None:

@@ -23,7 +23,8 @@ from . import datasets, progress
 from .devices import use_device
 from .errors import UserError, about
 from .flags import RECORDED_FLAGS, archiver_of, merge, scheduler_of
-from .training import Training, TrainingSettings
+from .replay import load_initial_weights, recorded_permutations
+from .training import Permutations, Training, TrainingSettings
 from .workdir import Workdir, new_directory, plain
 
 _PURPOSES = {'permutation': 1, 'weights': 2}
@@ -54,6 +55,7 @@ class Core:
         if self.flags['seed'] is None:
             self.flags['seed'] = secrets.randbits(32)
         self.name = name
+        self._log_frame0_given = 'log_frame0' in {**flags, **overrides}
         self.dataset: datasets.Dataset | None = None
         self.model: Model | None = None
 
@@ -80,7 +82,7 @@ class Core:
                 self._fetch_dataset()
                 self._build_model()
                 if self.flags['init_weights'] is not None:
-                    _load_initial_weights(self.model, self.flags['init_weights'])
+                    load_initial_weights(self.model, self.flags['init_weights'])
                 permutations = self._permutations()
                 workdir.write_flags(self._record(device))
                 settings = TrainingSettings(**{k: self.flags[k] for k in TrainingSettings.__dataclass_fields__})
@@ -90,8 +92,10 @@ class Core:
             workdir.discard_unused()
 
     def train_peek(self) -> dict[int, list[Any]]:
-        """Trains on from archived epochs ``eid`` of the run ``log``, E epochs at the constant rate ``lr`` with a fixed
-        frame, without rollback, and records every sample's margin.
+        """Trains on from archived epochs ``eid`` of the run ``log``, E epochs at the constant rate ``lr`` in a fixed
+        frame, without rollback, and records every training sample's margin.
+
+        The frame is ``log_frame0`` if the flags give it, else the real loss of the archived epoch.
 
         Returns:
             eid -> [(statistics, extra) of the archived model, then (record, extra) of each epoch]; written to ``res``
@@ -108,14 +112,15 @@ class Core:
         use_device(self.flags['gpu'])
         self._fetch_dataset()
         self._build_model()
-        frame = self.flags['log_frame0'] if self.flags['train_mode'] is TrainMode.USE_FRAME else None
-        out = Workdir(self.flags['eval_log'] or new_directory(workdir.path / 'train_peek'))
-        out.path.mkdir(parents=True, exist_ok=True)
         permutations = self._permutations()
+        out = Workdir(self.flags['eval_log'] or new_directory(workdir.path / self.name))
+        out.path.mkdir(parents=True, exist_ok=True)
         res: dict[int, list[Any]] = {}
         try:
             for eid in eids:
-                self.model.restore(workdir.find_model(eid))
+                with about(f'epoch {eid}'):
+                    self.model.restore(workdir.find_model(eid))
+                frame = self._peek_frame()
                 res[eid] = [self.model.get_stats(self.dataset, frame)]
                 for k in range(self.flags['E']):
                     start = time.perf_counter()
@@ -132,6 +137,13 @@ class Core:
             raise UserError(f'training on from epoch {eid} failed: {e}; choose a smaller lr') from None
         progress.say(f'{out.res_path} written')
         return res
+
+    def _peek_frame(self) -> float | None:
+        if self.flags['train_mode'] is TrainMode.NORMAL:
+            return None
+        if self._log_frame0_given:
+            return self.flags['log_frame0']
+        return self.model.get_stats(self.dataset, 0.0)[0]['log_loss']
 
     # ---- building ----
 
@@ -158,10 +170,10 @@ class Core:
             if highest >= self.model.num_labels:
                 raise ValueError(f'the network has {self.model.num_labels} outputs, but the data set has the label {highest}')
 
-    def _permutations(self):
+    def _permutations(self) -> Permutations:
         n = len(self.dataset.train[1])
         if self.flags['permutations'] is not None:
-            return _recorded_permutations(self.flags['permutations'], n, self.flags['B'])
+            return recorded_permutations(self.flags['permutations'], n, self.flags['B'])
 
         def draw(eid: int, retry: int, attempt: int) -> np.ndarray:
             key = [self.flags['seed'], _PURPOSES['permutation'], eid, retry]
@@ -237,53 +249,3 @@ def _archived_epochs(workdir: Workdir, eid: int | str | list[int]) -> list[int]:
     for e in eids:
         workdir.find_model(e)
     return eids
-
-
-# ---- replay ----
-
-def _open_npz(path: str, flag: str) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as f:
-            return {name: f[name] for name in f}
-    except FileNotFoundError:
-        raise UserError(f'{flag}: there is no file {path}') from None
-    except Exception as e:  # np.load lets zipfile's, zlib's and its own errors through
-        raise UserError(f'{flag}: {path} is not a readable .npz file ({e})') from None
-
-
-def _load_initial_weights(model: Model, path: str) -> None:
-    """Starts from the arrays 'init/<variable>' (or 'weights/<variable>', or bare names) of a file."""
-    arrays = _open_npz(path, 'init_weights')
-    for prefix in ('init/', 'weights/', ''):
-        found = {k[len(prefix):]: v for k, v in arrays.items() if k.startswith(prefix) and '/' not in k[len(prefix):]}
-        if found:
-            break
-    with about(f'init_weights, {path}'):
-        model.set_weights({k: v for k, v in found.items() if k != 'perm'})
-        if not all(np.isfinite(v).all() for v in found.values()):
-            raise ValueError('the weights are not finite')
-    model.keep()
-
-
-def _recorded_permutations(path: str, n: int, batch: int):
-    """Permutations from the rows of the array 'perm' [attempts, n] of a file, one per attempt of the run.
-
-    A file without it serves full-batch training, where the order does not matter.
-    """
-    perm = _open_npz(path, 'permutations').get('perm')
-    if perm is None and batch == n:
-        return lambda eid, retry, attempt: np.arange(n)
-    if perm is None:
-        raise UserError(f"permutations: {path} has no array 'perm'")
-    if perm.ndim != 2 or not np.issubdtype(perm.dtype, np.integer) or perm.shape[1] != n:
-        hint = f'; set train_N={perm.shape[1]}' if perm.ndim == 2 and perm.shape[1] < n else ''
-        raise UserError(f"permutations: 'perm' of {path} must be integers of shape [attempts, {n}], not {perm.dtype} of "
-                        f'shape {perm.shape}{hint}')
-    if not (np.sort(perm, axis=1) == np.arange(n)).all():
-        raise UserError(f"permutations: a row of 'perm' of {path} is not a permutation of 0..{n - 1}")
-
-    def row(eid: int, retry: int, attempt: int) -> np.ndarray:
-        if attempt >= len(perm):
-            raise UserError(f'permutations: {path} has {len(perm)} rows, and attempt {attempt + 1} needs one more')
-        return perm[attempt]
-    return row

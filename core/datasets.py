@@ -6,7 +6,6 @@ import hashlib
 import os
 import socket
 import urllib.request
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import numpy as np
 from models.types import did_you_mean
 
 from .errors import UserError
+from .npz import read_npz
 
 
 class Dataset(NamedTuple):
@@ -107,18 +107,11 @@ def _first_line(e: Exception) -> str:
 
 
 def _npz(path: Path) -> Dataset:
-    try:
-        with np.load(path, allow_pickle=False) as f:
-            names = ('x_train', 'y_train', 'x_test', 'y_test')
-            if missing := [n for n in names if n not in f]:
-                raise UserError(f"the data set {path} lacks {', '.join(missing)}; it has {', '.join(f) or 'nothing'}")
-            x_train, y_train, x_test, y_test = (f[n] for n in names)
-    except FileNotFoundError:
-        raise UserError(f'there is no data set file {path} (looked for it in {Path.cwd()})') from None
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as e:
-        raise UserError(f'the data set {path} is not a readable .npz file: {_first_line(e)}') from None
-    dataset = Dataset((_images(path, 'x_train', x_train), _labels(path, 'y_train', y_train)),
-                      (_images(path, 'x_test', x_test), _labels(path, 'y_test', y_test)))
+    arrays = read_npz(path, 'dataset')
+    if missing := [n for n in ('x_train', 'y_train', 'x_test', 'y_test') if n not in arrays]:
+        raise UserError(f"the data set {path} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
+    dataset = Dataset(*((_images(path, f'x_{part}', arrays[f'x_{part}']), _labels(path, f'y_{part}', arrays[f'y_{part}']))
+                        for part in ('train', 'test')))
     for part, (x, y) in zip(('train', 'test'), dataset):
         if len(x) != len(y):
             raise UserError(f'the data set {path} has {len(x)} images in x_{part} but {len(y)} labels in y_{part}')

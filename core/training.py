@@ -213,6 +213,9 @@ class Training:
             loss = math.exp(info['log_frame']) * info['stats']['loss']
             advice = (f'its loss, {loss:.4f}, stays above the frame exp(log_frame0) = {math.exp(info["log_frame"]):.4f}: '
                       f'set log_frame0 to {math.log(loss) + 0.1:.2f} or more')
+        elif eid == 1:
+            advice = (f"its loss, {info['stats']['loss']:.4f}, stays above the one that lr starts from: give lr a larger "
+                      f"loss0, or use train_mode=USE_FRAME")
         else:
             advice = 'its loss stays a little above that of the epoch before: allow for that with eps of lr, or a larger B'
         progress.say(f'epoch #{eid} was rejected {STUCK} times in a row; {advice}')

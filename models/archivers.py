@@ -60,7 +60,10 @@ class TwoPhaseConstEpochArchiver(Archiver):
 
 
 class LogLossArchiver(Archiver):
-    """Keeps the first epoch, and every later one whose real loss passed a further power of ``base``."""
+    """Keeps the first epoch, and every later one whose real loss passed a further power of ``base``.
+
+    Epoch 0 is kept without moving the mark.
+    """
 
     def __init__(self, base: float = 10):
         if not isinstance(base, (int, float)) or isinstance(base, bool) or not 1 < base < math.inf:
@@ -69,6 +72,8 @@ class LogLossArchiver(Archiver):
         self.next = math.inf
 
     def should_archive(self, info: EpochInfo) -> bool:
+        if info['eid'] == 0:
+            return True
         loss, log_frame = info['stats']['loss'], info['log_frame']
         log_base = math.log(self.base)
         log_loss = math.log(loss) if loss > 0 else -math.inf

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Draws runs: ./plot.sh figure-NAME logs/RUN [logs/RUN ...] [--out DIR] [--format png,pdf,svg]
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$root/env.sh"
+
+figure=$(config_file figures figure "${1:-}" 'logs/RUN ')
+shift
+find_python
+exec "$python" "$figure" "$@"

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Trains: ./run.sh exper-NAME [--gpu 0] [--seed 1] [--set key=value ...]
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$root/env.sh"
+
+config=$(config_file experiments experiment "${1:-}")
+shift
+find_python
+exec "$python" "$config" "$@"

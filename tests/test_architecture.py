@@ -1,0 +1,71 @@
+"""The rules of the layout: which way imports run, and that config files are data."""
+
+from __future__ import annotations
+
+import ast
+import runpy
+from pathlib import Path
+
+import pytest
+
+from core.flags import archiver_of, merge, scheduler_of
+from models import SimpleSequential
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = ['types', '_tensorflow', 'lr_schedulers', 'archivers', 'losses', 'initializers', 'margins', 'base_model',
+          'simple_sequential']
+CORE = ['errors', 'npz', 'attacking', 'flags', 'devices', 'workdir', 'datasets', 'progress', 'training', 'replay',
+        'core', 'app']
+EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names] if node.module is None else [node.module]
+            found |= {'.' * node.level + name for name in names}
+    return found
+
+
+@pytest.mark.parametrize('package, order', [('models', MODELS), ('core', CORE)])
+def test_each_module_imports_only_from_those_before_it(package, order):
+    files = {p.stem: p for p in (ROOT / package).glob('*.py') if p.stem != '__init__'}
+    assert sorted(files) == sorted(order), 'a new module takes its place in the order'
+    for i, name in enumerate(order):
+        inner = {n[1:] for n in imports(files[name]) if n.startswith('.')}
+        assert inner <= set(order[:i]), f'{package}/{name}.py'
+
+
+def test_models_never_imports_core():
+    for path in (ROOT / 'models').glob('*.py'):
+        assert not {n.split('.')[0] for n in imports(path)} & {'core'}, path.name
+
+
+def test_only_the_working_directory_knows_its_file_names():
+    for path in (ROOT / 'core').glob('*.py'):
+        if path.stem != 'workdir':
+            strings = {n.value for n in ast.walk(ast.parse(path.read_text()))
+                       if isinstance(n, ast.Constant) and isinstance(n.value, str) and '\n' not in n.value}
+            assert not strings & {'history.jsonl', 'flags.json', 'stdout', 'res.tmp'}, path.name
+
+
+def test_the_originals_experiments_are_all_there():
+    names = {p.stem for p in EXPERIMENTS}
+    for data, net in (('mnist', 'cnn'), ('cifar', 'vgg')):
+        for variant in (f'{net}-loss-based-lr', f'{net}-const-lr-1', f'biased-{net}-loss-based-lr',
+                        f'biased-{net}-const-lr-1', f'{net}-loss-based-lr-archive-less'):
+            assert f'exper-final-{data}-{variant}' in names
+
+
+@pytest.mark.parametrize('path', EXPERIMENTS, ids=lambda p: p.stem)
+def test_an_experiment_is_a_flags_dictionary_that_builds(path):
+    flags = merge(runpy.run_path(str(path))['FLAGS'])
+    scheduler_of(flags['lr']), archiver_of(flags['archive'])
+    shape = {'mnist': (28, 28, 1), 'cifar10': (32, 32, 3), 'digits': (8, 8, 1)}[flags['dataset']]
+    model = SimpleSequential('m', shape, train_mode=flags['train_mode'], **flags['model'])
+    assert model.num_labels == 10
+    assert model.is_homogeneous == ('biased' not in path.stem)
+    assert f'./run.sh {path.stem}' in path.read_text()

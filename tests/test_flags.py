@@ -1,0 +1,103 @@
+"""Flags: how they merge, and what is said of those that cannot be used."""
+
+from __future__ import annotations
+
+import pytest
+
+from core import UserError
+from core.flags import apply_setting, archiver_of, merge, parse_setting, scheduler_of
+from models import BiasMode, ConstEpochArchiver, ConstLR, IdleArchiver, LossBasedLRv1, TrainMode, TwoPhaseConstEpochArchiver
+
+BASE = {'dataset': 'digits', 'lr': 0.1, 'model': {'description': [['F', 10, {'act': False}]]}}
+
+
+def test_later_layers_win_and_defaults_fill_in():
+    flags = merge(BASE, {'E': 7, 'lr': 0.5}, {'E': 8})
+    assert (flags['E'], flags['lr'], flags['B'], flags['loss_ub']) == (8, 0.5, 128, 100.0)
+    assert flags['train_mode'] is TrainMode.NORMAL
+
+
+def test_enumerations_may_be_given_by_name():
+    flags = merge(BASE, {'train_mode': 'USE_FRAME', 'model': {**BASE['model'], 'bias_mode': 'ALL'}})
+    assert (flags['train_mode'], flags['model']['bias_mode']) == (TrainMode.USE_FRAME, BiasMode.ALL)
+
+
+@pytest.mark.parametrize('text, expected', [
+    ('E=100', ('E', 100)), ('lr=0.1', ('lr', 0.1)), ('model.act_type=relu2', ('model.act_type', 'relu2')),
+    ("archive=('logloss', 10)", ('archive', ('logloss', 10))), ('dataset=a=b.npz', ('dataset', 'a=b.npz')),
+    ('print=False', ('print', False)), ('seed=None', ('seed', None))])
+def test_settings_are_python_literals_or_else_strings(text, expected):
+    assert parse_setting(text) == expected
+
+
+def test_a_dotted_setting_reaches_into_dictionaries_without_touching_the_config_files():
+    flags = dict(BASE)
+    apply_setting(flags, 'model.act_type', 'relu2')
+    apply_setting(flags, 'model.init.weight', 'he_normal')
+    assert flags['model'] == {**BASE['model'], 'act_type': 'relu2', 'init': {'weight': 'he_normal'}}
+    assert BASE['model'] == {'description': [['F', 10, {'act': False}]]}
+
+
+@pytest.mark.parametrize('lr, cls', [(0.1, ConstLR), (1, ConstLR), ('loss-based-v1', LossBasedLRv1),
+                                     (['loss-based-v1', 0.1], LossBasedLRv1)])
+def test_lr_is_a_float_or_names_a_scheduler(lr, cls):
+    assert type(scheduler_of(merge(BASE, {'lr': lr})['lr'])) is cls
+
+
+@pytest.mark.parametrize('archive, cls', [(50, ConstEpochArchiver), ('idle', IdleArchiver),
+                                          (('two-phase-const-epoch', 50, 500), TwoPhaseConstEpochArchiver)])
+def test_archive_is_an_int_or_names_an_archiver(archive, cls):
+    assert type(archiver_of(merge(BASE, {'archive': archive})['archive'])) is cls
+
+
+@pytest.mark.parametrize('settings, message', [
+    ({'Epochs': 3}, "there is no flag 'Epochs'"),
+    ({'dataste': 'digits'}, "there is no flag 'dataste'; did you mean 'dataset'?"),
+    ({'model.act_typ': 'relu'}, "there is no flag 'model.act_typ'; did you mean 'model.act_type'?"),
+    ({'model.init.weigth': 'zeros'}, "there is no flag 'model.init.weigth'; did you mean 'model.init.weight'?"),
+    ({'E.x': 3}, 'E is 100, not a dictionary, so E.x cannot be set'),
+    ({'E': 'many'}, "E must be a number of epochs, at least 1, not 'many'"),
+    ({'E': 0}, 'E must be a number of epochs'),
+    ({'E': True}, 'E must be a number of epochs'),
+    ({'B': 1.5}, 'B must be a number of images'),
+    ({'lr': None}, "the flag 'lr' is missing"),
+    ({'lr': (0.1, 2)}, "lr must be a float, or a tuple of a scheduler's name"),
+    ({'lr': ()}, 'lr must be a float, or'),
+    ({'lr': float('nan')}, 'lr must be a float, or'),
+    ({'archive': -1}, 'archive must be an int'),
+    ({'loss_ub': 0}, 'loss_ub must be a number above 0'),
+    ({'log_frame0': float('nan')}, 'log_frame0 must be a number'),
+    ({'train_mode': 'FRAME'}, 'train_mode must be NORMAL or USE_FRAME'),
+    ({'model.bias_mode': 'SOME'}, 'model.bias_mode must be NONE, FIRST_LAYER or ALL'),
+    ({'model': {}}, "the flag 'model.description' is missing"),
+    ({'model': 5}, 'model must be a dictionary'),
+    ({'task': 'trian'}, "task must be train or train_peek, not 'trian'"),
+    ({'print': 'yes'}, 'print must be True or False'),
+    ({'eid': [-1]}, 'eid must be an epoch'),
+    ({'dataset': 5}, "dataset must be a data set's name")])
+def test_flags_that_cannot_be_used_are_refused_in_one_sentence(settings, message):
+    flags = {'E': 100, **BASE}
+    with pytest.raises(UserError) as e:
+        for key, value in settings.items():
+            apply_setting(flags, key, value)
+        merge(flags)
+    assert message in str(e.value) and '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('of, value, message', [
+    (scheduler_of, ('loss-based', 0.1), "lr: there is no scheduler 'loss-based'; did you mean 'loss-based-v1'?"),
+    (scheduler_of, ('loss-based-v1', 0.1, 2, 3, 4, 5, 6), "lr: 'loss-based-v1' takes lr"),
+    (scheduler_of, 'aggressive', "lr: 'aggressive' takes lr"),
+    (scheduler_of, -0.1, 'lr: lr must be a finite number above 0, not -0.1'),
+    (scheduler_of, ('loss-based-v1', 'fast'), "lr: lr must be a finite number above 0, not 'fast'"),
+    (archiver_of, ('log', 10), "archive: there is no archiver 'log'; did you mean 'logloss'?"),
+    (archiver_of, ('two-phase-const-epoch', 5), "archive: 'two-phase-const-epoch' takes nS1")])
+def test_schedulers_and_archivers_that_cannot_be_built_are_refused_in_one_sentence(of, value, message):
+    with pytest.raises(UserError) as e:
+        of(value)
+    assert message in str(e.value) and '\n' not in str(e.value)
+
+
+def test_text_without_an_equals_sign_is_no_setting():
+    with pytest.raises(UserError, match="--set takes key=value, not 'E'"):
+        parse_setting('E')

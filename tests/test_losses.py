@@ -1,0 +1,97 @@
+"""The high-precision cross entropy, against the original's numbers at extreme logits."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import reference_npz
+
+from models import hp_sparse_softmax_cross_entropy_with_logits_v1 as v1, separate_logits
+from models.losses import hp_sparse_softmax_cross_entropy_with_logits_v2 as v2
+from models.margins import log_losses, log_mean_exp
+
+LOG_FRAMES = {'v1': None, 'v2_lf_0': 0.0, 'v2_lf_loglog10': np.log(np.log(10)), 'v2_lf_m50': -50.0,
+              'v2_lf_m700': -700.0, 'v2_lf_m2000': -2000.0}
+REFERENCE = reference_npz('loss')
+CASES = sorted({k.split('/')[0] for k in REFERENCE})
+
+
+def loss_and_gradient(labels, logits, log_frame, lr):
+    logits = tf.convert_to_tensor(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = v1(labels, logits) if log_frame is None else v2(labels, logits, log_frame)
+        scaled = tf.constant(lr, tf.float64) * tf.reduce_mean(loss)
+    return loss, tape.gradient(scaled, logits)
+
+
+@pytest.mark.parametrize('compiled', [False, True], ids=['eager', 'compiled'])
+@pytest.mark.parametrize('variant', LOG_FRAMES)
+@pytest.mark.parametrize('case', CASES)
+def test_loss_and_gradient_are_the_originals(case, variant, compiled):
+    logits, labels = REFERENCE[f'{case}/logits'], REFERENCE[f'{case}/labels']
+    function = tf.function(loss_and_gradient) if compiled else loss_and_gradient
+    for lr, key in ((1.0, 'grad_lr1'), (1e-3, 'grad_lr1em3')):
+        loss, gradient = function(labels, logits, LOG_FRAMES[variant], lr)
+        expected = REFERENCE[f'{case}/{variant}/per_sample']
+        finite = np.isfinite(expected)
+        assert loss.dtype == tf.float64
+        assert (np.isfinite(loss) == finite).all()
+        np.testing.assert_allclose(loss.numpy()[finite], expected[finite], rtol=1e-12)
+        expected = REFERENCE[f'{case}/{variant}/{key}']
+        finite = np.isfinite(expected)
+        assert gradient.dtype == tf.float32
+        assert (np.isfinite(gradient) == finite).all()
+        np.testing.assert_allclose(gradient.numpy()[finite], expected[finite], rtol=1e-6, atol=1.2e-38)
+
+
+def test_a_loss_of_1e_880_is_an_ordinary_number_in_its_frame():
+    gap = 880 * np.log(10)
+    logits = np.array([[gap / 2, -gap / 2, -gap]], np.float32)
+    log_frame = -gap
+    loss, gradient = loss_and_gradient([0], logits, log_frame, 1.0)
+    assert v1([0], logits).numpy() == [0]
+    np.testing.assert_allclose(loss, [np.exp(-(np.float64(logits[0, 0]) - logits[0, 1]) - log_frame)], rtol=1e-12)
+    np.testing.assert_allclose(gradient.numpy()[0, :2], [-loss[0], loss[0]], rtol=1e-6)
+
+
+def test_one_sample_at_exactly_minus_30_sends_the_whole_batch_the_exact_way():
+    logits = np.array([[30, 0], [40, 0]], np.float32)
+    below = v2([0, 0], logits + np.array([[1e-5, 0], [0, 0]], np.float32), 0.0).numpy()
+    at = v2([0, 0], logits, 0.0).numpy()
+    np.testing.assert_array_equal(at, np.log1p(np.exp([-30.0, -40.0])))
+    assert below[1] == np.exp(-40.0)
+
+
+def test_separate_logits_keeps_the_order_of_classes():
+    logits = np.arange(12, dtype=np.float32).reshape(3, 4)
+    correct, wrong = separate_logits([3, 0, 2], logits)
+    np.testing.assert_array_equal(correct, [[3], [4], [10]])
+    np.testing.assert_array_equal(wrong, [[0, 1, 2], [5, 6, 7], [8, 9, 11]])
+    assert separate_logits([3, 0, 2], logits, dtype=tf.float64)[1].dtype == tf.float64
+
+
+def test_v1_serves_as_the_loss_of_a_compiled_keras_model(digits):
+    (x, y), _ = digits
+    net = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    net.compile(optimizer='sgd', loss=v1)
+    before = net.evaluate(x[:200], y[:200], verbose=0)
+    net.fit(x[:200], y[:200], epochs=3, verbose=0)
+    np.testing.assert_allclose(net.evaluate(x[:200], y[:200], verbose=0),
+                               np.mean(v1(y[:200], net.predict(x[:200], verbose=0))), rtol=1e-5)
+    assert net.evaluate(x[:200], y[:200], verbose=0) < before
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_the_logarithm_of_the_loss_agrees_with_the_loss_wherever_that_does_not_underflow(case):
+    logits, labels = REFERENCE[f'{case}/logits'], REFERENCE[f'{case}/labels']
+    per_sample = REFERENCE[f'{case}/v1/per_sample']
+    found = log_losses(logits, labels)
+    assert np.isfinite(found).all()
+    seen = per_sample > 1e-300
+    np.testing.assert_allclose(found[seen], np.log(per_sample[seen]), rtol=1e-12, atol=1e-14)
+    framed = REFERENCE[f'{case}/v2_lf_m2000/mean']
+    if np.isfinite(framed) and framed > 0:
+        np.testing.assert_allclose(log_mean_exp(found), np.log(framed) - 2000, rtol=1e-12)

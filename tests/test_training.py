@@ -1,0 +1,364 @@
+"""Whole runs on the digits: what is accepted, repeated and written, and how a run ends."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REFERENCE, reference_json
+
+import core
+from core import UserError
+from core.workdir import Workdir
+from models import BiasMode, Model, SimpleSequential, TrainMode
+from models.margins import margins
+
+FLAGS = {
+    'dataset': 'digits', 'train_N': 300, 'test_N': 100, 'lr': ('loss-based-v1', 0.3, 2 ** (1 / 5), 2 ** (1 / 10)),
+    'E': 12, 'B': 50, 'train_mode': TrainMode.USE_FRAME, 'log_frame0': 1.5, 'loss_ub': 600.0, 'seed': 1, 'gpu': 'cpu', 'log': 'run',
+    'model': {'description': [['C', 4, [3, 3]], ['P'], ['F', 10, {'act': False}]], 'init': {'weight': 'he_normal'}},
+}
+
+
+def train(**changes):
+    """Runs FLAGS with changes; returns res, and the attempts of history.jsonl."""
+    flags = {**FLAGS, **changes}
+    res = core.run(flags)
+    return res, list(Workdir(flags['log']).read_history())
+
+
+def test_the_directory_holds_what_the_original_leaves_and_more():
+    res, attempts = train(archive=5)
+    run = Workdir('run')
+    assert sorted(p.name for p in Path('run').iterdir()) == [
+        'flags.json', 'history.jsonl', 'model-10.keras', 'model-12.keras', 'model-5.keras', 'res', 'stdout']
+    assert run.archived_epochs() == [5, 10, 12], 'as the archiver says, and the last'
+    assert [a['attempt'] for a in attempts] == list(range(len(attempts)))
+    accepted = [a for a in attempts if a['cmd'] == 'go']
+    assert [a['eid'] for a in accepted] == list(range(1, 13)) == list(res['raw'])
+    assert [a['stats'] for a in accepted] == [info['stats'] for info in res['raw'].values()]
+
+
+def test_res_loads_with_numpy_alone_and_has_the_originals_layout():
+    train()
+    code = ('import pickle, sys; r = pickle.load(open("run/res", "rb")); '
+            'assert not {m.split(".")[0] for m in sys.modules} & {"tensorflow", "keras", "core", "models"}; '
+            'print(sorted(r), sorted(r["raw"]), sorted(r["raw"][3]), r["raw"][3]["stats"]["q_min"], r["flags"]["train_mode"])')
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    with open('run/res', 'rb') as f:
+        q_min = pickle.load(f)['raw'][3]['stats']['q_min']
+    assert out.strip() == (f"['flags', 'raw'] {list(range(1, 13))} ['all_rt_loss', 'eid', 'log_frame', 'lr', 'rt_loss', "
+                           f"'stats', 'time'] {q_min} USE_FRAME")
+
+
+def test_flags_json_tells_what_is_needed_to_repeat_the_run():
+    train(seed=None)
+    record = json.loads(Path('run/flags.json').read_text())
+    assert record['flags']['model'] == FLAGS['model'] and record['flags']['train_mode'] == 'USE_FRAME'
+    assert set(record['flags']) == set(core.flags.FLAGS)
+    assert isinstance(record['flags']['seed'], int), 'a fresh seed is recorded'
+    assert {'python', 'tensorflow', 'keras', 'numpy'} <= set(record['versions'])
+    assert {'device', 'git_commit', 'dataset', 'command', 'started'} <= set(record)
+
+
+def test_the_terminal_shows_the_originals_lines_and_stdout_keeps_them(capsys):
+    res, attempts = train(E=10)
+    text = capsys.readouterr().out
+    assert Path('run/stdout').read_text() == text
+    info = res['raw'][1]
+    stats = info['stats']
+    line = (f"epoch #1 (lr={info['lr']:.3e} log_frame={info['log_frame']:.5f}): rt_loss={info['rt_loss']:.5f} "
+            f"loss={stats['loss']:.5f} acc={stats['acc'] * 100:.3f}% test_loss={stats['test_loss']:.5f} "
+            f"test_acc={stats['test_acc'] * 100:.3f}% [time={info['time']:.3f}s]\n{{\n    acc: {stats['acc']:.8f}    "
+            f"(E: {stats['acc']:.8E})\n")
+    assert line in text
+    assert f"    n_supp_1: {stats['n_supp_1']}\n" in text
+    assert text.count('rolling back...done\n') == sum(a['cmd'] == 'back' for a in attempts) > 0
+    assert text.startswith('{\n    task: train\n    dataset: digits\n') and 'run/res updated\n' in text
+
+
+def test_print_false_leaves_out_the_blocks_and_still_records_statistics(capsys):
+    res, _ = train(E=2, print=False)
+    text = capsys.readouterr().out
+    assert 'epoch #2' in text and 'q_bar_min' not in text and 'q_bar_min' in res['raw'][2]['stats']
+
+
+def test_each_epoch_starts_from_the_frame_and_the_rate_that_the_last_one_left():
+    _, attempts = train()
+    log_frame, lr = FLAGS['log_frame0'], 0.3
+    for a in attempts:
+        np.testing.assert_allclose(a['log_frame'], log_frame, rtol=1e-12)
+        assert a['lr'] == lr
+        lr = a['next_lr']
+        if a['cmd'] == 'go':
+            assert a['stats']['loss'] <= 1
+            log_frame += math.log(a['stats']['loss'])
+            np.testing.assert_allclose(a['stats']['log_loss'], log_frame, rtol=1e-10, atol=1e-10)
+
+
+def test_the_same_seed_repeats_the_run_and_another_does_not():
+    def numbers(attempts):
+        return [(a['eid'], a['cmd'], a['lr'], a['rt_loss'], a['stats']) for a in attempts]
+    runs = [numbers(train(log=name, seed=seed)[1]) for name, seed in (('a', 1), ('b', 1), ('c', 2))]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_a_retry_starts_from_the_kept_weights_with_a_permutation_of_its_own(monkeypatch):
+    seen = []
+    original = Model.train_epoch
+
+    def spy(self, x, y, order, *args):
+        seen.append((self.weights()['fc3_W'], order.copy()))
+        return original(self, x, y, order, *args)
+    monkeypatch.setattr(Model, 'train_epoch', spy)
+    _, attempts = train()
+    retries = [i for i in range(1, len(attempts)) if attempts[i]['eid'] == attempts[i - 1]['eid']]
+    assert retries
+    for i in retries:
+        np.testing.assert_array_equal(seen[i][0], seen[i - 1][0])
+        assert not np.array_equal(seen[i][1], seen[i - 1][1])
+
+
+def test_a_failed_attempt_has_no_statistics_and_says_why(capsys):
+    _, attempts = train(lr=('loss-based-v1', 1e4), loss_ub=3.0, E=1)
+    failed = [a for a in attempts if a['failure']]
+    assert failed and all(a['cmd'] == 'back' and a['stats'] is None and a['rt_loss'] is None for a in failed)
+    assert 'epoch #1 (lr=1.000e+04 log_frame=1.50000): loss is too large: ' in capsys.readouterr().out
+
+
+def test_an_initial_loss_above_the_frame_is_said_before_the_start_and_again_when_stuck(capsys):
+    """B4: the original ends such a run at lr_lb after some 1,600 attempts without a word."""
+    with pytest.raises(UserError, match='below lr_lb = 1.000e-05; the run ended after epoch 0'):
+        train(log_frame0=-3.0, lr_lb=1e-5)
+    text = capsys.readouterr().out
+    assert text.count('is above the frame exp(log_frame0) = 0.0498') == 1
+    assert text.index('is above the frame') < text.index('epoch #1 ')
+    assert text.count('was rejected 50 times in a row') == 1
+    advised = float(text.split('set log_frame0 to ')[1].split(' or more')[0])
+    _, attempts = train(log='advised', log_frame0=advised, lr_lb=1e-5)
+    assert sum(a['eid'] == 1 for a in attempts) < 10
+
+
+def test_a_rate_below_its_bound_ends_the_run_with_everything_saved():
+    """B5: the original loses everything since the last pickle and exits with success."""
+    with pytest.raises(UserError, match='the next learning rate, .* is below lr_lb'):
+        train(lr_lb=0.1, E=1000)
+    attempts = list(Workdir('run').read_history())
+    last = max(a['eid'] for a in attempts if a['cmd'] == 'go')
+    with open('run/res', 'rb') as f:
+        assert list(pickle.load(f)['raw']) == list(range(1, last + 1))
+    assert last in Workdir('run').archived_epochs()
+    assert Path('run/stdout').read_text().endswith(f'the run ended after epoch {last}\n')
+    model = saved_model(last)
+    stats = [a['stats'] for a in attempts if a['cmd'] == 'go'][-1]
+    data = core.get_dataset('digits')
+    data = tuple((x[:n], y[:n]) for (x, y), n in zip(data, (300, 100)))
+    np.testing.assert_allclose(model.get_stats(data, 0.0)[0]['q_min'], stats['q_min'], rtol=1e-6)
+
+
+def saved_model(eid: int) -> SimpleSequential:
+    model = SimpleSequential('m', (8, 8, 1), FLAGS['model']['description'])
+    model.restore(Workdir('run').find_model(eid))
+    return model
+
+
+def test_a_constant_rate_that_diverges_ends_the_run_in_one_sentence_with_the_last_epoch_saved():
+    """B8: the original ends in an assertion."""
+    with pytest.raises(UserError, match='epoch 1: .*diverged at the constant learning rate 10000; choose a smaller lr'):
+        train(lr=1e4, loss_ub=3.0)
+    assert [a['cmd'] for a in Workdir('run').read_history()] == ['stop']
+
+
+def test_an_exception_that_is_not_numerical_surfaces(monkeypatch):
+    """B6: the original takes any exception for a numerical failure and retries."""
+    def broken(*args, **kwargs):
+        raise KeyError('a bug')
+    monkeypatch.setattr(Model, 'get_stats', broken)
+    with pytest.raises(KeyError, match='a bug'):
+        train()
+
+
+def test_a_training_loss_of_exactly_zero_without_a_frame_says_to_use_one(monkeypatch):
+    """B9: the original ends in a math domain error."""
+    original = Model.get_stats
+
+    def underflowed(self, *args):
+        stats, extra = original(self, *args)
+        return {**stats, 'loss': 0.0}, extra
+    monkeypatch.setattr(Model, 'get_stats', underflowed)
+    with pytest.raises(UserError, match='epoch 1: the training loss underflowed to 0; use train_mode=USE_FRAME'):
+        train(train_mode=TrainMode.NORMAL, lr=0.01)
+    assert Workdir('run').archived_epochs() == [1]
+
+
+@pytest.mark.parametrize('lr', [0.02, ('aggressive', 0.02), ('aggressive-v2', 0.02), ('aggressive-v3', 0.02),
+                                ('loss-based-v1', 0.02, 1.1, 1.2, 0, 2.6)])
+def test_every_scheduler_trains_without_a_frame(lr):
+    res, _ = train(train_mode=TrainMode.NORMAL, lr=lr, E=8)
+    assert res['raw'][8]['stats']['loss'] < res['raw'][1]['stats']['loss'] and res['raw'][8]['log_frame'] is None
+
+
+@pytest.mark.parametrize('lr', [0.02, ('const-lr-and-loss-based-lr', 0.05)])
+def test_constant_rates_in_a_frame_are_the_same_real_rate(lr):
+    res, _ = train(lr=lr, E=8)
+    for info in res['raw'].values():
+        np.testing.assert_allclose(info['lr'] * math.exp(-info['log_frame']), lr if isinstance(lr, float) else lr[1], rtol=1e-9)
+
+
+def test_an_interrupt_leaves_the_last_epoch_saved(monkeypatch):
+    original = Model.train_epoch
+    calls = []
+
+    def interrupted(self, *args):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return original(self, *args)
+    monkeypatch.setattr(Model, 'train_epoch', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    last = max(a['eid'] for a in Workdir('run').read_history() if a['cmd'] == 'go')
+    assert Workdir('run').archived_epochs() == [last]
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'lr': ('aggressive', 0.1)}, 'lr: AggressiveLR does not know frames'),
+    ({'lr': ('const-lr-and-loss-based-lr', 0.1), 'train_mode': TrainMode.NORMAL}, 'needs train_mode=USE_FRAME'),
+    ({'B': 301}, 'B is 301, more than the 300 training images'),
+    ({'train_N': 9999}, 'train_N is 9999, but digits has 1442 images'),
+    ({'model': {'description': [['F', 9]]}}, 'model: the network has 9 outputs, but the data set has the label 9'),
+    ({'model': {'description': [['Q']]}}, "model: layer 1, ['Q']: there is no layer kind 'Q'"),
+    ({'gpu': 'gpu0'}, "--gpu takes the index of a GPU (0, 1, ...) or 'cpu', not 'gpu0'"),
+    ({'init_weights': 'none.npz'}, 'init_weights: there is no file none.npz'),
+    ({'permutations': 'none.npz'}, 'permutations: there is no file none.npz')])
+def test_what_cannot_be_run_is_refused_in_one_sentence_and_leaves_no_directory(changes, message):
+    with pytest.raises(UserError) as e:
+        train(**changes)
+    assert message in str(e.value) and '\n' not in str(e.value)
+    assert not Path('run').exists() or Path('run/flags.json').exists()
+
+
+def test_a_directory_that_holds_a_run_is_not_written_over():
+    train(E=1)
+    before = Path('run/history.jsonl').read_bytes()
+    with pytest.raises(UserError, match='run already holds a run; choose another --log'):
+        train(E=1)
+    assert Path('run/history.jsonl').read_bytes() == before
+
+
+def test_runs_of_the_same_second_get_directories_of_their_own(monkeypatch):
+    monkeypatch.setattr('time.strftime', lambda *a: '20260101_000000')
+    for _ in range(2):
+        core.Core({**FLAGS, 'E': 1, 'log': None}, name='exper').run()
+    assert sorted(p.name for p in Path('logs/exper').iterdir()) == ['20260101_000000', '20260101_000000-2']
+
+
+# ---- replay ----
+
+REPLAY = 'viii_gentle'
+
+
+def replay_flags():
+    config = reference_json(f'trajectories/{REPLAY}')['config']
+    return {
+        **FLAGS, 'dataset': str(REFERENCE / 'data_mnist.npz'), 'train_N': config['n_train'], 'test_N': config['n_test'],
+        'model': {'description': config['description'], 'bias_mode': config['bias_mode']}, 'lr': tuple(config['lr']), 'log_frame0': config['log_frame0'],
+        'B': config['batch'], 'E': 5, 'init_weights': str(REFERENCE / f'trajectories/{REPLAY}.npz'),
+        'permutations': str(REFERENCE / f'trajectories/{REPLAY}.npz')}
+
+
+def test_a_run_from_recorded_weights_and_permutations_repeats_the_original_attempt_by_attempt():
+    core.run(replay_flags())
+    reference = reference_json(f'trajectories/{REPLAY}')
+    expected, spread = reference['attempts'], reference['spread_end_to_end']['rows']
+    found = list(Workdir('run').read_history())
+    assert len(found) >= 5
+    for a, e, row in zip(found, expected, spread):
+        assert (a['eid'], a['cmd']) == (e['eid'], e['cmd'])
+        np.testing.assert_allclose(a['stats']['loss'], e['stats']['loss'], rtol=max(1e-5, 10 * row[3]))
+        np.testing.assert_allclose([a['lr'], a['next_lr']], [e['lr'], e['next_lr']], rtol=1e-12)
+
+
+@pytest.mark.parametrize('arrays, message', [
+    ({}, "has no array 'perm'"),
+    ({'perm': np.zeros((2, 300), int)}, "row 0 of 'perm' of p.npz is not a permutation of 0..299"),
+    ({'perm': np.arange(300)[np.newaxis] + 0.0}, "must be integers of shape [attempts, 300]"),
+    ({'perm': np.arange(200)[np.newaxis]}, 'not int64 of shape (1, 200); set train_N=200'),
+    ({'perm': np.arange(300)[np.newaxis]}, 'p.npz has 1 rows, and attempt 2 needs one more')])
+def test_permutations_that_do_not_serve_are_refused(arrays, message):
+    np.savez('p.npz', **arrays)
+    with pytest.raises(UserError) as e:
+        train(permutations='p.npz')
+    assert message in str(e.value)
+
+
+def test_initial_weights_that_do_not_fit_are_refused():
+    np.savez('w.npz', **{'init/conv1_f': np.zeros((3, 3, 1, 5), np.float32)})
+    with pytest.raises(UserError, match='init_weights, w.npz: the weights lack'):
+        train(init_weights='w.npz')
+
+
+# ---- train_peek ----
+
+def test_peek_trains_on_from_an_archived_epoch_without_touching_the_run():
+    train(archive=6, E=12)
+    before = {p.name: p.read_bytes() for p in Path('run').iterdir()}
+    res = core.run({'task': 'train_peek', 'log': 'run', 'eid': [6, 12], 'E': 3, 'B': 50, 'lr': 1e-3, 'gpu': 'cpu',
+                    'eval_log': 'peeked'})
+    assert {p.name: p.read_bytes() for p in Path('run').iterdir()} == before
+    history = {a['eid']: a for a in Workdir('run').read_history() if a['cmd'] == 'go'}
+    for eid in (6, 12):
+        (first, extra), *epochs = res[eid]
+        np.testing.assert_allclose(first['q_min'], history[eid]['stats']['q_min'], rtol=1e-6)
+        np.testing.assert_allclose(first['loss'], 1, rtol=1e-6, err_msg='the frame is the real loss of that epoch')
+        assert extra['q'].shape == (300,) and extra['q'].min() == np.float32(first['q_min'])
+        assert [info['eid'] for info, _ in epochs] == [eid + 1, eid + 2, eid + 3]
+        assert epochs[-1][0]['stats']['loss'] < first['loss']
+    with open('peeked/res', 'rb') as f:
+        assert pickle.load(f)[12][1][0]['stats'] == res[12][1][0]['stats']
+
+
+def test_peek_works_without_a_frame():
+    """B10: the original's fails in NORMAL mode."""
+    train(train_mode=TrainMode.NORMAL, lr=0.02, E=2)
+    res = core.run({'task': 'train_peek', 'log': 'run', 'E': 1, 'B': 50, 'lr': 0.02, 'gpu': 'cpu'})
+    assert res[2][1][0]['log_frame'] is None
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'eid': 7}, 'epoch 7 is not archived in run; archived epochs: 2'),
+    ({'lr': ('loss-based-v1', 0.1)}, 'lr must be a float for train_peek'),
+    ({'log': 'elsewhere'}, 'elsewhere is not the working directory of a run: it has no flags.json'),
+    ({'log': None}, 'name the working directory of a run with --log')])
+def test_peeks_that_cannot_be_made_are_refused(changes, message):
+    train(E=2)
+    with pytest.raises(UserError) as e:
+        core.run({'task': 'train_peek', 'log': 'run', 'E': 1, 'B': 50, 'lr': 0.02, 'gpu': 'cpu', **changes})
+    assert message in str(e.value)
+
+
+# ---- a truth no code wrote ----
+
+def test_a_linear_network_reaches_the_hard_margin_of_the_support_vector_machine(digits):
+    """Crammer and Singer's multi-class SVM is the max-margin problem that the paper's theory names."""
+    from sklearn.svm import LinearSVC
+
+    x, y = (part[:60] for part in digits.train)
+    flat = x.reshape(len(x), -1).astype(np.float64)
+    svm = LinearSVC(multi_class='crammer_singer', fit_intercept=False, C=1e6, tol=1e-8, max_iter=10 ** 6, random_state=0)
+    w = svm.fit(flat, y).coef_
+    hard_margin = margins(flat @ w.T, y).min() / np.linalg.norm(w)
+    assert hard_margin > 0, 'separable'
+
+    np.savez('separable.npz', x_train=np.tile(x, (10, 1, 1, 1)), y_train=np.tile(y, 10), x_test=x, y_test=y)
+    res, _ = train(dataset='separable.npz', train_N='all', test_N='all', lr=('loss-based-v1', 0.1), log_frame0=2.0, B=10,
+                   E=600, print=False, model={'description': [['F', 10, {'act': False}]], 'bias_mode': BiasMode.NONE})
+    reached = res['raw'][600]['stats']['q_bar_min'] / hard_margin
+    assert 0.99 <= reached <= 1.0001
+    assert res['raw'][600]['stats']['log_loss'] < -300
