@@ -42,8 +42,9 @@ def plot_start(draw: Callable[[list[Workdir]], Figure]) -> None:
     Args:
         draw: from working directories to a matplotlib figure.
     """
-    absl_flags.DEFINE_string('out', None, 'directory for the figure (default: that of the first run)')
-    absl_flags.DEFINE_list('format', ['png'], 'file formats: png, pdf, svg')
+    of_main = {'module_name': sys.argv[0]}
+    absl_flags.DEFINE_string('out', None, 'directory for the figure (default: that of the first run)', **of_main)
+    absl_flags.DEFINE_list('format', ['png'], 'file formats: png, pdf, svg', **of_main)
     app.run(lambda argv: _plot(argv, draw))
 
 
@@ -65,12 +66,17 @@ def _plot(argv: list[str], draw: Callable[[list[Workdir]], Figure]) -> None:
 
 
 def _define() -> None:
-    absl_flags.DEFINE_string('log', None, 'working directory (default: a new logs/<config>/<date>)')
-    absl_flags.DEFINE_string('eval_log', None, 'directory for the results of an evaluation')
-    absl_flags.DEFINE_string('gpu', None, "index of the GPU to use, or 'cpu' (default: GPU 0 if there is one)")
-    absl_flags.DEFINE_string('data_dir', None, "TensorFlow Datasets' directory (default: TFDS_DATA_DIR, or TFDS's own)")
-    absl_flags.DEFINE_integer('seed', None, 'seed of weights and permutations (default: fresh, and recorded)')
-    absl_flags.DEFINE_multi_string('set', [], "overrides a flag of the config file: --set E=100 --set model.act_type=relu2")
+    of_main = {'module_name': sys.argv[0]}  # so that --help shows them
+    for name, text in (
+            ('log', 'working directory (default: a new logs/<config>/<date>)'),
+            ('eval_log', 'directory for the results of an evaluation (default: a new <log>/<config>/<date>)'),
+            ('gpu', "index of the GPU to use, or 'cpu' (default: GPU 0 if there is one)"),
+            ('data_dir', "TensorFlow Datasets' directory (default: TFDS_DATA_DIR, or TFDS's own)")):
+        absl_flags.DEFINE_string(name, None, text, **of_main)
+    absl_flags.DEFINE_integer('seed', None, 'seed of weights and permutations (default: fresh, and recorded)', **of_main)
+    absl_flags.DEFINE_multi_string(
+        'set', [], 'key=value, overrides a flag of the config file; may be repeated, and dotted keys reach into '
+        'dictionaries: --set E=100 --set model.act_type=relu2', **of_main)
 
 
 def _main(argv: list[str], flags: Mapping[str, Any]) -> None:

@@ -1,0 +1,22 @@
+"""The Python of the README runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+TEXT = (Path(__file__).resolve().parents[1] / 'README.md').read_text()
+BLOCKS = [b for b in re.findall(r'```python\n(.*?)```', TEXT, re.DOTALL) if 'logs/' not in b]
+
+
+@pytest.mark.parametrize('block', BLOCKS, ids=['loop', 'fit'])
+def test_code_runs_and_lowers_the_loss(block, capsys):
+    names: dict = {}
+    exec(compile(block, 'README.md', 'exec'), names)
+    if 'stats' in names:
+        lines = capsys.readouterr().out.split('\n')
+        assert len(lines) > 10 and names['log_frame'] < 0 and Path('mine.keras').exists()
+    else:
+        assert names['scheduler'].last_loss < 1
