@@ -42,7 +42,7 @@ def plot_start(draw: Callable[[list[Workdir]], Figure]) -> None:
     Args:
         draw: from working directories to a matplotlib figure.
     """
-    of_main = {'module_name': sys.argv[0]}
+    of_main: dict[str, Any] = {'module_name': sys.argv[0]}
     absl_flags.DEFINE_string('out', None, 'directory for the figure (default: that of the first run)', **of_main)
     absl_flags.DEFINE_list('format', ['png'], 'file formats: png, pdf, svg', **of_main)
     app.run(lambda argv: _plot(argv, draw))
@@ -66,14 +66,14 @@ def _plot(argv: list[str], draw: Callable[[list[Workdir]], Figure]) -> None:
 
 
 def _define() -> None:
-    of_main = {'module_name': sys.argv[0]}  # so that --help shows them
+    of_main: dict[str, Any] = {'module_name': sys.argv[0]}  # so that --help shows them
     for name, text in (
             ('log', 'working directory (default: a new logs/<config>/<date>)'),
             ('eval_log', 'directory for the results of an evaluation (default: a new <log>/<config>/<date>)'),
             ('gpu', "index of the GPU to use, or 'cpu' (default: GPU 0 if there is one)"),
             ('data_dir', "TensorFlow Datasets' directory (default: TFDS_DATA_DIR, or TFDS's own)")):
         absl_flags.DEFINE_string(name, None, text, **of_main)
-    absl_flags.DEFINE_integer('seed', None, 'seed of weights and permutations (default: fresh, and recorded)', **of_main)
+    absl_flags.DEFINE_integer('seed', None, 'of weights and permutations (default: fresh, and recorded)', **of_main)
     absl_flags.DEFINE_multi_string(
         'set', [], 'key=value, overrides a flag of the config file; may be repeated, and dotted keys reach into '
         'dictionaries: --set E=100 --set model.act_type=relu2', **of_main)

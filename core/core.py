@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import secrets
@@ -168,7 +167,8 @@ class Core:
                 **self.flags['model'])
             highest = int(max(tf.reduce_max(y), tf.reduce_max(y_test)))
             if highest >= self.model.num_labels:
-                raise ValueError(f'the network has {self.model.num_labels} outputs, but the data set has the label {highest}')
+                raise ValueError(f'the network has {self.model.num_labels} outputs, but the data set has the label '
+                                 f'{highest}')
 
     def _permutations(self) -> Permutations:
         n = len(self.dataset.train[1])

@@ -110,8 +110,8 @@ def _npz(path: Path) -> Dataset:
     arrays = read_npz(path, 'dataset')
     if missing := [n for n in ('x_train', 'y_train', 'x_test', 'y_test') if n not in arrays]:
         raise UserError(f"the data set {path} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
-    dataset = Dataset(*((_images(path, f'x_{part}', arrays[f'x_{part}']), _labels(path, f'y_{part}', arrays[f'y_{part}']))
-                        for part in ('train', 'test')))
+    dataset = Dataset(*((_images(path, x, arrays[x]), _labels(path, y, arrays[y]))
+                        for x, y in (('x_train', 'y_train'), ('x_test', 'y_test'))))
     for part, (x, y) in zip(('train', 'test'), dataset):
         if len(x) != len(y):
             raise UserError(f'the data set {path} has {len(x)} images in x_{part} but {len(y)} labels in y_{part}')

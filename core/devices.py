@@ -13,8 +13,8 @@ def use_device(gpu: int | str | None) -> str:
     """Restricts TensorFlow to one device; must run before TensorFlow has computed anything.
 
     Args:
-        gpu: the index of a GPU, or 'cpu'; None for the first GPU if there is one. An index that does not exist falls back
-            to the CPU with a warning, as in the original.
+        gpu: the index of a GPU, or 'cpu'; None for the first GPU if there is one. An index that does not exist falls
+            back to the CPU with a warning, as in the original.
 
     Returns:
         The device, in words.

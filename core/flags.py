@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from models import (
-    ARCHITECTURES, ARCHIVERS, LR_SCHEDULERS, Archiver, BiasMode, InitPolicy, LRScheduler, TrainMode)
+from models import ARCHITECTURES, ARCHIVERS, LR_SCHEDULERS, Archiver, BiasMode, InitPolicy, LRScheduler, TrainMode
 from models.types import did_you_mean, lookup
 
 from .errors import UserError, about

@@ -84,9 +84,9 @@ def print_failure(info: EpochInfo, reason: str) -> None:
 
 @contextmanager
 def epoch_bar(eid: int, steps: int) -> Iterator[Callable[[int], None] | None]:
-    """A progress bar of an epoch's steps on a terminal, gone when the epoch ends; None elsewhere."""
+    """A progress bar of an epoch that takes over half a second, on a terminal, gone when it ends; None elsewhere."""
     if not sys.stderr.isatty():
         yield None
         return
-    with tqdm(total=steps, desc=f'epoch #{eid}', unit='step', leave=False, file=sys.stderr) as bar:
+    with tqdm(total=steps, desc=f'epoch #{eid}', unit='step', leave=False, delay=0.5, file=sys.stderr) as bar:
         yield lambda n: bar.update(n) and None

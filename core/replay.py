@@ -41,8 +41,8 @@ def recorded_permutations(path: str, n: int, batch: int) -> Permutations:
         raise UserError(f"permutations: {path} has no array 'perm'")
     if perm.ndim != 2 or not np.issubdtype(perm.dtype, np.integer) or perm.shape[1] != n:
         hint = f'; set train_N={perm.shape[1]}' if perm.ndim == 2 and perm.shape[1] < n else ''
-        raise UserError(f"permutations: 'perm' of {path} must be integers of shape [attempts, {n}], not {perm.dtype} of "
-                        f'shape {perm.shape}{hint}')
+        raise UserError(f"permutations: 'perm' of {path} must be integers of shape [attempts, {n}], not {perm.dtype} "
+                        f'of shape {perm.shape}{hint}')
 
     def row(eid: int, retry: int, attempt: int) -> np.ndarray:
         if attempt >= len(perm):

@@ -75,8 +75,8 @@ class Training:
             ``res``.
 
         Raises:
-            UserError: the rate fell below ``lr_lb``, a constant rate diverged, or a loss became exactly 0; everything up
-                to the last accepted epoch is saved.
+            UserError: the rate fell below ``lr_lb``, a constant rate diverged, or a loss became exactly 0; everything
+                up to the last accepted epoch is saved.
         """
         log_frame, lr = self._start()
         try:
@@ -115,8 +115,8 @@ class Training:
         except NumericalFailure as e:
             raise UserError(f'the initial weights cannot be used: {e}') from None
         if math.log(loss) > log_frame:
-            progress.say(f'The initial loss, {loss:.4f}, is above the frame exp(log_frame0) = {math.exp(log_frame):.4f}: '
-                         f'the first epoch is accepted once it brings the loss below that.')
+            progress.say(f'The initial loss, {loss:.4f}, is above the frame exp(log_frame0) = '
+                         f'{math.exp(log_frame):.4f}: the first epoch is accepted once it brings the loss below that.')
 
     def _epoch(self, eid: int, lr: float, log_frame: float | None) -> tuple[float | None, float]:
         """Attempts one epoch until it is accepted; returns the next epoch's frame and rate."""
@@ -210,12 +210,13 @@ class Training:
         if info['stats'] is None:
             advice = 'the rate is far too large: start with a smaller lr, or let lr shrink faster (a larger alpha2)'
         elif eid == 1 and info['log_frame'] is not None:
-            loss = math.exp(info['log_frame']) * info['stats']['loss']
-            advice = (f'its loss, {loss:.4f}, stays above the frame exp(log_frame0) = {math.exp(info["log_frame"]):.4f}: '
+            frame = math.exp(info['log_frame'])
+            loss = frame * info['stats']['loss']
+            advice = (f'its loss, {loss:.4f}, stays above the frame exp(log_frame0) = {frame:.4f}: '
                       f'set log_frame0 to {math.log(loss) + 0.1:.2f} or more')
         elif eid == 1:
-            advice = (f"its loss, {info['stats']['loss']:.4f}, stays above the one that lr starts from: give lr a larger "
-                      f"loss0, or use train_mode=USE_FRAME")
+            advice = (f"its loss, {info['stats']['loss']:.4f}, stays above the one that lr starts from: give lr a "
+                      f"larger loss0, or use train_mode=USE_FRAME")
         else:
-            advice = 'its loss stays a little above that of the epoch before: allow for that with eps of lr, or a larger B'
+            advice = 'its loss stays above that of the epoch before: allow for a little with eps of lr, or a larger B'
         progress.say(f'epoch #{eid} was rejected {STUCK} times in a row; {advice}')

@@ -62,7 +62,7 @@ class Workdir:
         """
         self = cls(path)
         if self.flags_path.exists() or self.history_path.exists():
-            raise UserError(f'{self.path} already holds a run; choose another --log, or leave it out for a new directory')
+            raise UserError(f'{self.path} already holds a run; choose another --log, or leave it out for a new one')
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as e:

@@ -2,7 +2,7 @@
 
     ./eval.sh eval-train-peek logs/RUN --set eid=last --set lr=1e-4
 
-In frame mode the rate is in units of the frame, exp(log_frame0); by default that is the real loss of the archived epoch.
+In frame mode the rate is in units of the frame, exp(log_frame0): by default, the real loss of the archived epoch.
 """
 
 import core

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import core
 
-COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9']  # Okabe and Ito's, safe for colour blindness
+COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9']  # Okabe and Ito's, colour-blind-safe
 
 
 def draw(runs: list[core.Workdir]) -> Figure:

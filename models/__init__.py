@@ -5,14 +5,31 @@ from ._tensorflow import import_quietly
 import_quietly()
 
 from .archivers import (  # noqa: E402
-    ARCHIVERS, Archiver, ConstEpochArchiver, IdleArchiver, LogLossArchiver, TwoPhaseConstEpochArchiver)
+    ARCHIVERS,
+    Archiver,
+    ConstEpochArchiver,
+    IdleArchiver,
+    LogLossArchiver,
+    TwoPhaseConstEpochArchiver,
+)
 from .base_model import Model  # noqa: E402
 from .initializers import INITIALIZERS, InitPolicy, normalized_initializer, rescaling_initializer  # noqa: E402
 from .losses import (  # noqa: E402
-    hp_sparse_softmax_cross_entropy_with_logits_v1, hp_sparse_softmax_cross_entropy_with_logits_v2, separate_logits)
+    hp_sparse_softmax_cross_entropy_with_logits_v1,
+    hp_sparse_softmax_cross_entropy_with_logits_v2,
+    separate_logits,
+)
 from .lr_schedulers import (  # noqa: E402
-    LR_SCHEDULERS, AggressiveLR, AggressiveLRv2, AggressiveLRv3, ConstLR, ConstLRAndLossBasedLR, LossBasedLRv1,
-    LRScheduler, LRSchedulerWithFrame)
+    LR_SCHEDULERS,
+    AggressiveLR,
+    AggressiveLRv2,
+    AggressiveLRv3,
+    ConstLR,
+    ConstLRAndLossBasedLR,
+    LossBasedLRv1,
+    LRScheduler,
+    LRSchedulerWithFrame,
+)
 from .simple_sequential import SimpleSequential  # noqa: E402
 from .types import BiasMode, Decision, EpochInfo, NumericalFailure, TrainMode  # noqa: E402
 

@@ -30,7 +30,7 @@ class Model(ABC):
     Attributes:
         name: the network's name.
         train_mode: whether training uses a frame.
-        weight_decay: lambda of the term lambda / 2 * ||theta||^2 added to the real loss in training (not in statistics).
+        weight_decay: lambda of the term lambda / 2 * ||theta||^2 added to the real loss in training, not in statistics.
         net: ``keras.Model`` from images, float32 [N, H, W, C] in [0, 1], to logits, float32 [N, num_labels].
         eval_batch: images per batch when evaluating.
         layer_vars: the trainable variables of each layer, (kernel,) or (kernel, bias), by layer name.
@@ -284,7 +284,7 @@ class Model(ABC):
                 for suffix, v in zip(suffixes[layer.rstrip('0123456789')], vs)}
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes ``net`` to a .keras file that Keras loads without this package; the file appears whole or not at all."""
+        """Writes ``net`` to a .keras file that Keras loads without this package; it appears whole or not at all."""
         path = os.fspath(path)
         temporary = f'{path[:-len(".keras")]}.tmp.keras' if path.endswith('.keras') else path
         if temporary == path:

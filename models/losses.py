@@ -2,8 +2,8 @@
 numerical stability).
 
 Two things make it work. The logit gaps are taken in float64 after the float32 network, so that no gap is rounded away
-against 1; and version 2 expresses the loss in units of a frame, ``loss * exp(-log_frame)``, so that a loss far below the
-smallest float64 is an ordinary number, and so are its gradients.
+against 1; and version 2 expresses the loss in units of a frame, ``loss * exp(-log_frame)``, so that a loss far below
+the smallest float64 is an ordinary number, and so are its gradients.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ def hp_sparse_softmax_cross_entropy_with_logits_v2(y, y_, log_frame) -> tf.Tenso
     """Per-sample cross entropy in units of a frame: the real loss is the result times exp(log_frame).
 
     When every gap of the batch is below -30 the first-order value, the sum of exp(gap - log_frame), is used; it neither
-    underflows nor loses precision. Otherwise every sample uses the value of v1 divided by the frame, which is not finite
-    when exp(log_frame) underflows: a batch so far above its frame is a failed step. The decision is one per batch.
+    underflows nor loses precision. Otherwise every sample uses the value of v1 divided by the frame, which is not
+    finite when exp(log_frame) underflows: a batch so far above its frame is a failed step. The decision is one for the
+    whole batch.
 
     Args:
         y: labels, integers of shape [N] or [N, 1].

@@ -19,7 +19,8 @@ from .types import Decision, EpochInfo, NumericalFailure
 def _number(name: str, value: float, low: float, strict: bool = False) -> float:
     ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not ok or value < low or (strict and value == low):
-        raise ValueError(f"{name} must be a finite number {'above' if strict else 'of at least'} {low:g}, not {value!r}")
+        bound = 'above' if strict else 'of at least'
+        raise ValueError(f'{name} must be a finite number {bound} {low:g}, not {value!r}')
     return float(value)
 
 
@@ -81,11 +82,11 @@ class LRSchedulerWithFrame(LRScheduler):
 
 
 def _constant_rate(lr: float, info: EpochInfo | None) -> float:
-    """The real rate ``lr`` in units of the frame of the next epoch, exp(log_frame) * loss."""
+    """The real rate ``lr`` in the units of the next epoch: with a frame, those of exp(log_frame) * loss."""
     loss = _loss_of(info)
     if info is None or not math.isfinite(loss):
-        raise NumericalFailure(f"the training diverged at the constant learning rate {lr:g}; choose a smaller lr")
-    return lr * math.exp(info['log_frame']) * loss
+        raise NumericalFailure(f'the training diverged at the constant learning rate {lr:g}; choose a smaller lr')
+    return lr if info['log_frame'] is None else lr * math.exp(info['log_frame']) * loss
 
 
 class ConstLR(LRSchedulerWithFrame):
@@ -95,11 +96,7 @@ class ConstLR(LRSchedulerWithFrame):
         return self.lr * math.exp(self.log_frame_0) if self.frame_enabled else self.lr
 
     def _judge(self, info: EpochInfo | None) -> Decision:
-        if self.frame_enabled:
-            return Decision('go', _constant_rate(self.lr, info))
-        if not math.isfinite(_loss_of(info)):
-            raise NumericalFailure(f"the training diverged at the constant learning rate {self.lr:g}; choose a smaller lr")
-        return Decision('go', self.lr)
+        return Decision('go', _constant_rate(self.lr, info))
 
 
 class _Aggressive(LRScheduler):

@@ -20,7 +20,9 @@ REFERENCE = Path(os.environ.get('MAX_MARGIN_REFERENCE') or Path(__file__).parent
 def reference_json(name: str):
     """Reads NAME.json, or NAME.json.gz, of the reference."""
     path = REFERENCE / f'{name}.json'
-    return json.loads(path.read_bytes() if path.exists() else gzip.decompress((REFERENCE / f'{name}.json.gz').read_bytes()))
+    if path.exists():
+        return json.loads(path.read_bytes())
+    return json.loads(gzip.decompress((REFERENCE / f'{name}.json.gz').read_bytes()))
 
 
 def reference_npz(name: str) -> dict[str, np.ndarray]:

@@ -71,7 +71,8 @@ def test_peek_and_figure_are_made_from_the_directory(run):
 @pytest.mark.parametrize('script, args, message', [
     ('run.sh', ['exper-quickstart-digits', '--set', 'mdoel.act_type=relu'],
      "error: there is no flag 'mdoel'; did you mean 'model'?"),
-    ('run.sh', ['exper-quickstart-digits', '--set', 'E=soon'], "error: E must be a number of epochs, at least 1, not 'soon'"),
+    ('run.sh', ['exper-quickstart-digits', '--set', 'E=soon'],
+     "error: E must be a number of epochs, at least 1, not 'soon'"),
     ('run.sh', ['exper-quickstart-digits', '--set', "model.description=[['F', 10], ['P']]"],
      "error: model: layer 2, ['P']: it cannot come after a dense layer"),
     ('run.sh', ['exper-quickstart-digits', 'E=3'], "error: 'E=3' is not an option; flags are set with --set key=value"),
@@ -109,8 +110,9 @@ case "$*" in
     *venv*) {venv} ;;
 esac
 '''
-FAKE_VENV = ('mkdir -p "$3/bin"; printf \'#!/bin/sh\\ncase "$*" in *pip*) {pip} ;; esac\\nexit 0\\n\' >"$3/bin/python"; '
-             'chmod +x "$3/bin/python"')
+FAKE_VENV = ('mkdir -p "$3/bin"; printf \'#!/bin/sh\\ncase "$*" in *pip*) {pip} ;; esac\\nexit 0\\n\' '
+             '>"$3/bin/python"; chmod +x "$3/bin/python"')
+WORKING_VENV = FAKE_VENV.format(pip='exit 0')
 
 
 @pytest.fixture
@@ -124,7 +126,7 @@ def checkout(tmp_path):
     for tool in ('bash', 'sh', 'dirname', 'cat', 'cksum', 'rm', 'mkdir', 'chmod', 'grep', 'tail', 'head', 'sed', 'env'):
         (tools / tool).symlink_to(shutil.which(tool))
 
-    def python(version='3.12.1', unsupported=0, venv=FAKE_VENV.format(pip='exit 0')):
+    def python(version='3.12.1', unsupported=0, venv=WORKING_VENV):
         script = tools / 'python3'
         script.write_text(BARE.format(version=version, unsupported=unsupported, venv=venv))
         script.chmod(0o755)
@@ -142,7 +144,8 @@ def test_the_environment_is_made_once_and_again_when_setup_py_changes(checkout):
 
 
 @pytest.mark.parametrize('stand_in, message', [
-    ({'version': '3.9.2', 'unsupported': 1}, 'TensorFlow needs Python 3.10 to 3.13, and there is none here (Python 3.9.2)'),
+    ({'version': '3.9.2', 'unsupported': 1},
+     'TensorFlow needs Python 3.10 to 3.13, and there is none here (Python 3.9.2)'),
     ({'venv': 'echo ensurepip is not available; exit 1'}, 'install it (Debian, Ubuntu: apt install python3-venv)'),
     ({'venv': FAKE_VENV.format(pip='echo ERROR: no matching distribution; exit 1')},
      'pip could not install what setup.py lists, is the network reachable? (ERROR: no matching distribution)')])

@@ -6,7 +6,15 @@ import pytest
 
 from core import UserError
 from core.flags import apply_setting, archiver_of, merge, parse_setting, scheduler_of
-from models import BiasMode, ConstEpochArchiver, ConstLR, IdleArchiver, LossBasedLRv1, TrainMode, TwoPhaseConstEpochArchiver
+from models import (
+    BiasMode,
+    ConstEpochArchiver,
+    ConstLR,
+    IdleArchiver,
+    LossBasedLRv1,
+    TrainMode,
+    TwoPhaseConstEpochArchiver,
+)
 
 BASE = {'dataset': 'digits', 'lr': 0.1, 'model': {'description': [['F', 10, {'act': False}]]}}
 

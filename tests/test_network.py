@@ -29,7 +29,8 @@ def test_logits_against_a_network_written_out_in_numpy(act_type):
     model = SimpleSequential('m', (4, 6, 2), [['C', 5, [1, 1]], ['A'], ['F', 4], ['F', 3, {'act': False}]],
                              BiasMode.ALL, act_type=act_type, init={'bias': 'random_normal'}, seed=2)
     w = model.weights()
-    act = {'relu': lambda z: np.maximum(z, 0), 'linear': lambda z: z, 'relu2': lambda z: np.maximum(z, 0) ** 2}[act_type]
+    relu = lambda z: np.maximum(z, 0)  # noqa: E731
+    act = {'relu': relu, 'linear': lambda z: z, 'relu2': lambda z: relu(z) ** 2}[act_type]
     h = act(x @ w['conv1_f'][0, 0] + w['conv1_b'])
     h = h.reshape(3, 2, 2, 3, 2, 5).mean(axis=(2, 4)).reshape(3, -1)
     h = act(h @ w['fc3_W'] + w['fc3_b']) @ w['fc4_W'] + w['fc4_b']

@@ -63,8 +63,8 @@ def test_every_statistic_is_the_originals(case, mnist_images):
     ('relu2', [['F', 5], ['F', 6], ['F', 7], ['F', 10, {'act': False}]])])
 def test_scaling_all_parameters_scales_the_margin_by_rho_to_the_order(act_type, description, digits):
     (x, y), test = digits
-    model = SimpleSequential('m', (8, 8, 1), description, act_type=act_type, init={'weight': 'he_normal', 'bias': 'random_normal'},
-                             seed=1)
+    init = {'weight': 'he_normal', 'bias': 'random_normal'}
+    model = SimpleSequential('m', (8, 8, 1), description, act_type=act_type, init=init, seed=1)
     before = model.get_stats(((x, y), test), 0.0)[0]
     c = 1.3
     model.set_weights({k: c * v for k, v in model.weights().items()})

@@ -21,7 +21,8 @@ from models.margins import margins
 
 FLAGS = {
     'dataset': 'digits', 'train_N': 300, 'test_N': 100, 'lr': ('loss-based-v1', 0.3, 2 ** (1 / 5), 2 ** (1 / 10)),
-    'E': 12, 'B': 50, 'train_mode': TrainMode.USE_FRAME, 'log_frame0': 1.5, 'loss_ub': 600.0, 'seed': 1, 'gpu': 'cpu', 'log': 'run',
+    'E': 12, 'B': 50, 'train_mode': TrainMode.USE_FRAME, 'log_frame0': 1.5, 'loss_ub': 600.0,
+    'seed': 1, 'gpu': 'cpu', 'log': 'run',
     'model': {'description': [['C', 4, [3, 3]], ['P'], ['F', 10, {'act': False}]], 'init': {'weight': 'he_normal'}},
 }
 
@@ -49,12 +50,13 @@ def test_res_loads_with_numpy_alone_and_has_the_originals_layout():
     train()
     code = ('import pickle, sys; r = pickle.load(open("run/res", "rb")); '
             'assert not {m.split(".")[0] for m in sys.modules} & {"tensorflow", "keras", "core", "models"}; '
-            'print(sorted(r), sorted(r["raw"]), sorted(r["raw"][3]), r["raw"][3]["stats"]["q_min"], r["flags"]["train_mode"])')
+            'info = r["raw"][3]; '
+            'print(sorted(r), sorted(r["raw"]), sorted(info), info["stats"]["q_min"], r["flags"]["train_mode"])')
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
     with open('run/res', 'rb') as f:
         q_min = pickle.load(f)['raw'][3]['stats']['q_min']
-    assert out.strip() == (f"['flags', 'raw'] {list(range(1, 13))} ['all_rt_loss', 'eid', 'log_frame', 'lr', 'rt_loss', "
-                           f"'stats', 'time'] {q_min} USE_FRAME")
+    keys = ['all_rt_loss', 'eid', 'log_frame', 'lr', 'rt_loss', 'stats', 'time']
+    assert out.strip() == f"['flags', 'raw'] {list(range(1, 13))} {keys} {q_min} USE_FRAME"
 
 
 def test_flags_json_tells_what_is_needed_to_repeat_the_run():
@@ -207,8 +209,9 @@ def test_every_scheduler_trains_without_a_frame(lr):
 @pytest.mark.parametrize('lr', [0.02, ('const-lr-and-loss-based-lr', 0.05)])
 def test_constant_rates_in_a_frame_are_the_same_real_rate(lr):
     res, _ = train(lr=lr, E=8)
+    real_rate = lr if isinstance(lr, float) else lr[1]
     for info in res['raw'].values():
-        np.testing.assert_allclose(info['lr'] * math.exp(-info['log_frame']), lr if isinstance(lr, float) else lr[1], rtol=1e-9)
+        np.testing.assert_allclose(info['lr'] * math.exp(-info['log_frame']), real_rate, rtol=1e-9)
 
 
 def test_an_interrupt_leaves_the_last_epoch_saved(monkeypatch):
@@ -268,7 +271,8 @@ def replay_flags():
     config = reference_json(f'trajectories/{REPLAY}')['config']
     return {
         **FLAGS, 'dataset': str(REFERENCE / 'data_mnist.npz'), 'train_N': config['n_train'], 'test_N': config['n_test'],
-        'model': {'description': config['description'], 'bias_mode': config['bias_mode']}, 'lr': tuple(config['lr']), 'log_frame0': config['log_frame0'],
+        'model': {'description': config['description'], 'bias_mode': config['bias_mode']},
+        'lr': tuple(config['lr']), 'log_frame0': config['log_frame0'],
         'B': config['batch'], 'E': 5, 'init_weights': str(REFERENCE / f'trajectories/{REPLAY}.npz'),
         'permutations': str(REFERENCE / f'trajectories/{REPLAY}.npz')}
 
@@ -351,14 +355,16 @@ def test_a_linear_network_reaches_the_hard_margin_of_the_support_vector_machine(
 
     x, y = (part[:60] for part in digits.train)
     flat = x.reshape(len(x), -1).astype(np.float64)
-    svm = LinearSVC(multi_class='crammer_singer', fit_intercept=False, C=1e6, tol=1e-8, max_iter=10 ** 6, random_state=0)
+    svm = LinearSVC(multi_class='crammer_singer', fit_intercept=False, C=1e6, tol=1e-8, max_iter=10 ** 6,
+                    random_state=0)
     w = svm.fit(flat, y).coef_
     hard_margin = margins(flat @ w.T, y).min() / np.linalg.norm(w)
     assert hard_margin > 0, 'separable'
 
     np.savez('separable.npz', x_train=np.tile(x, (10, 1, 1, 1)), y_train=np.tile(y, 10), x_test=x, y_test=y)
-    res, _ = train(dataset='separable.npz', train_N='all', test_N='all', lr=('loss-based-v1', 0.1), log_frame0=2.0, B=10,
-                   E=600, print=False, model={'description': [['F', 10, {'act': False}]], 'bias_mode': BiasMode.NONE})
+    linear = {'description': [['F', 10, {'act': False}]], 'bias_mode': BiasMode.NONE}
+    res, _ = train(dataset='separable.npz', train_N='all', test_N='all', lr=('loss-based-v1', 0.1), log_frame0=2.0,
+                   B=10, E=600, print=False, model=linear)
     reached = res['raw'][600]['stats']['q_bar_min'] / hard_margin
     assert 0.99 <= reached <= 1.0001
     assert res['raw'][600]['stats']['log_loss'] < -300

@@ -9,11 +9,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from conftest import REFERENCE, reference_json, reference_npz
-from models import BiasMode, NumericalFailure, SimpleSequential, TrainMode
 
 from core.flags import scheduler_of
+from models import BiasMode, NumericalFailure, SimpleSequential, TrainMode
 
 NAMES = sorted(p.name.removesuffix('.npz') for p in (REFERENCE / 'trajectories').glob('*.npz'))
 
