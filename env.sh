@@ -6,7 +6,7 @@ fail() {
     exit 1
 }
 
-# has_packages PYTHON [test]: whether it has what setup.py requires (with its extra, if one is named)
+# has_packages PYTHON [test]: whether it has what setup.py requires (with its extra, if one is named), new enough
 has_packages() {
     "$1" - "$root/setup.py" "${2:-}" 2>/dev/null <<'PY'
 import ast, re, sys
@@ -17,8 +17,11 @@ call = next(n for n in ast.walk(ast.parse(open(sys.argv[1]).read()))
 given = {k.arg: k.value for k in call.keywords}
 needed = ast.literal_eval(given['install_requires'])
 needed += ast.literal_eval(given['extras_require']).get(sys.argv[2], [])
+numbers = lambda text: [int(n) for n in re.findall(r'\d+', text)]
 for requirement in needed:
-    metadata.version(re.match(r'[\w.-]+', requirement).group())
+    name, least = re.match(r'([\w.-]+)(?:\[.*\])?(?:>=([\d.]+))?$', requirement).groups()
+    if numbers(metadata.version(name)) < numbers(least or ''):
+        sys.exit(1)
 PY
 }
 
@@ -26,10 +29,18 @@ supported() {
     "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
 }
 
-# make_venv PYTHON: makes .venv from setup.py
+venv_is_complete() {
+    [ "$(cat "$root/.venv/.complete" 2>/dev/null)" = "$(cksum <"$root/setup.py")" ] && "$root/.venv/bin/python" -c '' 2>/dev/null
+}
+
+# make_venv PYTHON: makes .venv from setup.py, unless another call just did
 make_venv() {
     local venv="$root/.venv" log="$root/.venv-install.log" extras=test
-    command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1 && extras=gpu,test
+    if command -v flock >/dev/null; then
+        flock 9
+        if venv_is_complete; then return; fi
+    fi
+    if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then extras=gpu,test; fi
     echo "Setting up $venv from setup.py, once; this takes a few minutes ..." >&2
     rm -rf "$venv"
     if ! "$1" -m venv "$venv" >"$log" 2>&1; then
@@ -45,7 +56,7 @@ make_venv() {
 # find_python [test]: sets $python
 find_python() {
     local candidate
-    if [ "$(cat "$root/.venv/.complete" 2>/dev/null)" = "$(cksum <"$root/setup.py")" ] && "$root/.venv/bin/python" -c '' 2>/dev/null; then
+    if venv_is_complete; then
         python="$root/.venv/bin/python"
         return
     fi
@@ -54,7 +65,7 @@ find_python() {
         if has_packages "$candidate" "${1:-}"; then
             python=$candidate
         else
-            make_venv "$candidate"
+            (make_venv "$candidate") 9>"$root/.venv-install.lock"
             python="$root/.venv/bin/python"
         fi
         return
@@ -64,12 +75,17 @@ find_python() {
 
 # config_file FOLDER KIND NAME: prints the path of a config file, or fails with the names there are
 config_file() {
-    local file="$root/$1/${3%.py}.py"
-    if [ -n "$3" ] && [ -f "$file" ]; then
+    local name="${3##*/}" file
+    file="$root/$1/${name%.py}.py"
+    if [ -n "$name" ] && [ -f "$file" ]; then
         echo "$file"
         return
     fi
-    [ -n "$3" ] && echo "error: there is no $2 '$3' in $1/; there are:" >&2 || echo "usage: $0 NAME ${4:-}[--option value ...], where NAME is one of:" >&2
+    if [ -n "$3" ]; then
+        echo "error: there is no $2 '$3' in $1/; there are:" >&2
+    else
+        echo "usage: $0 NAME ${4:-}[--option value ...], where NAME is one of:" >&2
+    fi
     (cd "$root/$1" && printf '  %s\n' *.py | sed 's/\.py$//') >&2
     exit 1
 }

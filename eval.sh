@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures a run: ./eval.sh eval-NAME logs/RUN [--gpu 0] [--set key=value ...]
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" >/dev/null && pwd)
 source "$root/env.sh"
 
 config=$(config_file evals evaluation "${1:-}" 'logs/RUN ')

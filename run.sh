@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains: ./run.sh exper-NAME [--gpu 0] [--seed 1] [--set key=value ...]
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" >/dev/null && pwd)
 source "$root/env.sh"
 
 config=$(config_file experiments experiment "${1:-}")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests: ./test.sh [pytest's options]
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" >/dev/null && pwd)
 source "$root/env.sh"
 
 find_python test

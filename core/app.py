@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags as absl_flags
-from matplotlib.figure import Figure
 
 from .core import Core
 from .errors import UserError
-from .flags import apply_setting, parse_setting
+from .flags import parse_setting
 from .workdir import Workdir
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PASSED_ON = ('log', 'eval_log', 'gpu', 'data_dir', 'seed')
 
@@ -33,7 +35,7 @@ def app_start(flags: Mapping[str, Any]) -> None:
     Exits with status 1 and one sentence on an error that a person can put right.
     """
     _define()
-    app.run(lambda argv: _main(argv, flags))
+    app.run(lambda argv: _main(argv, flags), flags_parser=_parse)
 
 
 def plot_start(draw: Callable[[list[Workdir]], Figure]) -> None:
@@ -45,7 +47,7 @@ def plot_start(draw: Callable[[list[Workdir]], Figure]) -> None:
     of_main: dict[str, Any] = {'module_name': sys.argv[0]}
     absl_flags.DEFINE_string('out', None, 'directory for the figure (default: that of the first run)', **of_main)
     absl_flags.DEFINE_list('format', ['png'], 'file formats: png, pdf, svg', **of_main)
-    app.run(lambda argv: _plot(argv, draw))
+    app.run(lambda argv: _plot(argv, draw), flags_parser=_parse)
 
 
 def _plot(argv: list[str], draw: Callable[[list[Workdir]], Figure]) -> None:
@@ -63,6 +65,13 @@ def _plot(argv: list[str], draw: Callable[[list[Workdir]], Figure]) -> None:
             print(path)
     except UserError as e:
         sys.exit(f'error: {e}')
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return absl_flags.FLAGS(argv)
+    except absl_flags.Error as e:
+        sys.exit(f'error: {e}; --help lists the options')
 
 
 def _define() -> None:
@@ -83,20 +92,10 @@ def _main(argv: list[str], flags: Mapping[str, Any]) -> None:
     try:
         if len(argv) > 1:
             raise UserError(f'{argv[1]!r} is not an option; flags are set with --set key=value')
-        Core(flags, _overrides(flags), name=Path(sys.argv[0]).stem).run()
+        given = {name: value for name in _PASSED_ON if (value := absl_flags.FLAGS[name].value) is not None}
+        settings = [parse_setting(text) for text in absl_flags.FLAGS['set'].value]
+        Core(flags, given, settings, name=Path(sys.argv[0]).stem).run()
     except UserError as e:
         sys.exit(f'error: {e}')
     except KeyboardInterrupt:
-        sys.exit('interrupted; what was finished is saved')
-
-
-def _overrides(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The command line's flags; where one reaches into a dictionary of the config file, the whole dictionary."""
-    merged = dict(flags)
-    given = {name: value for name in _PASSED_ON if (value := absl_flags.FLAGS[name].value) is not None}
-    keys = []
-    for text in absl_flags.FLAGS['set'].value:
-        key, value = parse_setting(text)
-        apply_setting(merged, key, value)
-        keys.append(key.split('.')[0])
-    return {**{key: merged[key] for key in keys}, **given}
+        sys.exit('interrupted; accepted epochs are saved')

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from models import ARCHITECTURES, Model, NumericalFailure, TrainMode
 from . import datasets, progress
 from .devices import use_device
 from .errors import UserError, about
-from .flags import RECORDED_FLAGS, archiver_of, merge, scheduler_of
+from .flags import RECORDED_FLAGS, apply_setting, archiver_of, merge, scheduler_of
 from .replay import load_initial_weights, recorded_permutations
 from .training import Permutations, Training, TrainingSettings
-from .workdir import Workdir, new_directory, plain
+from .workdir import Workdir, plain
 
 _PURPOSES = {'permutation': 1, 'weights': 2}
 """Every draw is a function of (seed, purpose, epoch, retry), so that a resumed or repeated run draws the same."""
@@ -35,7 +35,8 @@ class Core:
 
     Args:
         flags: the config file's FLAGS.
-        overrides: flags of the command line, which win over the config file's.
+        overrides: flags that win over the config file's.
+        settings: (key, value) pairs that win over both; dotted keys reach into dictionaries.
         name: the experiment's, under which a run is filed when the flags give no ``log``.
 
     Raises:
@@ -45,16 +46,18 @@ class Core:
         flags: every flag, defaults included.
     """
 
-    def __init__(self, flags: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, name: str = 'temp'):
-        overrides = dict(overrides or {})
-        layers = [flags, overrides]
-        if {**flags, **overrides}.get('task', 'train') != 'train':
-            layers.insert(0, self._recorded({**flags, **overrides}))
-        self.flags = merge(*layers)
+    def __init__(self, flags: Mapping[str, Any], overrides: Mapping[str, Any] | None = None,
+                 settings: Sequence[tuple[str, Any]] = (), name: str = 'temp'):
+        given = {**flags, **(overrides or {})}
+        if {**given, **dict(settings)}.get('task', 'train') != 'train':
+            given = {**_recorded(given.get('log')), **given}
+        for key, value in settings:
+            apply_setting(given, key, value)
+        self.flags = merge(given)
         if self.flags['seed'] is None:
             self.flags['seed'] = secrets.randbits(32)
         self.name = name
-        self._log_frame0_given = 'log_frame0' in {**flags, **overrides}
+        self._log_frame0_given = 'log_frame0' in given
         self.dataset: datasets.Dataset | None = None
         self.model: Model | None = None
 
@@ -70,25 +73,23 @@ class Core:
         Returns:
             {'flags': every flag, 'raw': {eid: record of the accepted epoch}}.
         """
-        scheduler, archiver = scheduler_of(self.flags['lr']), archiver_of(self.flags['archive'])
-        if self.flags['log'] is None:
-            self.flags['log'] = str(new_directory(Path('logs') / self.name))
-        workdir = Workdir.create(self.flags['log'])
-        try:
-            with progress.copy_stdout(workdir.stdout_path):
-                progress.print_flags(self.flags)
-                device = use_device(self.flags['gpu'])
-                self._fetch_dataset()
-                self._build_model()
-                if self.flags['init_weights'] is not None:
-                    load_initial_weights(self.model, self.flags['init_weights'])
-                permutations = self._permutations()
-                workdir.write_flags(self._record(device))
-                settings = TrainingSettings(**{k: self.flags[k] for k in TrainingSettings.__dataclass_fields__})
-                return Training(self.model, self.dataset, scheduler, archiver, workdir, permutations, settings,
-                                {'flags': _portable(self.flags)}).run()
-        finally:
-            workdir.discard_unused()
+        # Everything that can be refused is built before anything is written.
+        device = use_device(self.flags['gpu'])
+        frame = self.flags['log_frame0'] if self.flags['train_mode'] is TrainMode.USE_FRAME else None
+        scheduler, archiver = scheduler_of(self.flags['lr'], frame), archiver_of(self.flags['archive'])
+        self._fetch_dataset()
+        self._build_model()
+        if self.flags['init_weights'] is not None:
+            load_initial_weights(self.model, self.flags['init_weights'])
+        permutations = self._permutations()
+        settings = TrainingSettings(**{k: self.flags[k] for k in TrainingSettings.__dataclass_fields__})
+        workdir = Workdir.create(self.flags['log'], parent=Path('logs') / self.name)
+        self.flags['log'] = str(workdir.path)
+        with progress.copy_stdout(workdir.stdout_path):
+            progress.print_flags(self.flags)
+            workdir.write_flags(self._record(device))
+            return Training(self.model, self.dataset, scheduler, archiver, workdir, permutations, settings,
+                            {'flags': _portable(self.flags)}).run()
 
     def train_peek(self) -> dict[int, list[Any]]:
         """Trains on from archived epochs ``eid`` of the run ``log``, E epochs at the constant rate ``lr`` in a fixed
@@ -112,8 +113,7 @@ class Core:
         self._fetch_dataset()
         self._build_model()
         permutations = self._permutations()
-        out = Workdir(self.flags['eval_log'] or new_directory(workdir.path / self.name))
-        out.path.mkdir(parents=True, exist_ok=True)
+        out = Workdir.create(self.flags['eval_log'], parent=workdir.path / self.name)
         res: dict[int, list[Any]] = {}
         try:
             for eid in eids:
@@ -180,18 +180,6 @@ class Core:
             return np.random.default_rng(np.random.SeedSequence(key)).permutation(n)
         return draw
 
-    # ---- records ----
-
-    @staticmethod
-    def _recorded(flags: Mapping[str, Any]) -> dict[str, Any]:
-        if not flags.get('log'):
-            raise UserError('name the working directory of a run with --log')
-        record = Workdir(flags['log']).read_flags()
-        recorded = {k: v for k, v in record.get('flags', {}).items() if k in RECORDED_FLAGS}
-        if 'path' in (source := record.get('dataset') or {}):
-            recorded['dataset'] = source['path']
-        return recorded
-
     def _record(self, device: str) -> dict[str, Any]:
         return {
             'flags': plain(self.flags),
@@ -202,6 +190,24 @@ class Core:
             'git_commit': _git_commit(),
             'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
         }
+
+
+def _recorded(log: str | None) -> dict[str, Any]:
+    """What an evaluation takes from the record of the run it is pointed at.
+
+    Raises:
+        UserError: it is not a run, or the file of its data set is gone or not what it was.
+    """
+    if not log:
+        raise UserError('name the working directory of a run with --log')
+    record = Workdir(log).read_flags()
+    recorded = {k: v for k, v in record['flags'].items() if k in RECORDED_FLAGS}
+    source = record.get('dataset')
+    if isinstance(source, dict) and 'path' in source:
+        recorded['dataset'] = source['path']
+        if datasets.provenance(source['path'])['sha256'] != source.get('sha256'):
+            raise UserError(f"the data set {source['path']} is not the file that the run in {log} was trained on")
+    return recorded
 
 
 def _versions() -> dict[str, str]:
@@ -245,7 +251,8 @@ def _archived_epochs(workdir: Workdir, eid: int | str | list[int]) -> list[int]:
     archived = workdir.archived_epochs()
     if eid in ('last', 'all') and not archived:
         raise UserError(f'no epoch is archived in {workdir.path}')
-    eids = archived if eid == 'all' else archived[-1:] if eid == 'last' else [eid] if isinstance(eid, int) else eid
+    eids = {'all': archived, 'last': archived[-1:]}[eid] if isinstance(eid, str) else eid
+    eids = [eids] if isinstance(eids, int) else eids
     for e in eids:
         workdir.find_model(e)
     return eids

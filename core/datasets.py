@@ -47,7 +47,10 @@ def provenance(name: str) -> dict[str, Any]:
     if not name.endswith('.npz'):
         return {'name': name}
     path = Path(name).resolve()
-    return {'name': name, 'path': str(path), 'sha256': hashlib.sha256(path.read_bytes()).hexdigest()}
+    try:
+        return {'name': name, 'path': str(path), 'sha256': hashlib.sha256(path.read_bytes()).hexdigest()}
+    except OSError as e:
+        raise UserError(f'the data set {path} cannot be read: {e.strerror}') from None
 
 
 def scale_pixels(x: np.ndarray) -> np.ndarray:
@@ -130,6 +133,8 @@ def _images(path: Path, name: str, x: np.ndarray) -> np.ndarray:
         x = x[..., np.newaxis]
     if x.ndim != 4:
         raise UserError(f'{name} of {path} must have the shape N x H x W or N x H x W x C, not {x.shape}')
+    if 0 in x.shape[1:]:
+        raise UserError(f'{name} of {path} has images without pixels, of shape {x.shape[1:]}')
     if x.dtype == np.uint8:
         return scale_pixels(x)
     if not np.issubdtype(x.dtype, np.floating):

@@ -27,6 +27,8 @@ def use_device(gpu: int | str | None) -> str:
         raise UserError(f"--gpu takes the index of a GPU (0, 1, ...) or 'cpu', not {gpu!r}")
     gpus = [] if name == 'cpu' else tf.config.list_physical_devices('GPU')
     index = int(name) if name.isdigit() else 0
+    # TF32 rounds the inputs of matrix products to 10 bits; margins, and decisions on a loss ratio, need float32's 23.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     try:
         if index < len(gpus):
             tf.config.set_visible_devices(gpus[index], 'GPU')

@@ -8,11 +8,22 @@ from __future__ import annotations
 import ast
 import inspect
 import math
+import os
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from models import ARCHITECTURES, ARCHIVERS, LR_SCHEDULERS, Archiver, BiasMode, InitPolicy, LRScheduler, TrainMode
+from models import (
+    ARCHITECTURES,
+    ARCHIVERS,
+    LR_SCHEDULERS,
+    Archiver,
+    BiasMode,
+    InitPolicy,
+    LRScheduler,
+    LRSchedulerWithFrame,
+    TrainMode,
+)
 from models.types import did_you_mean, lookup
 
 from .errors import UserError, about
@@ -52,6 +63,10 @@ def _instance(*types: type) -> Callable[[Any], Any]:
             raise ValueError
         return value
     return check
+
+
+def _path(value: Any) -> str:
+    return os.path.expanduser(_instance(str)(value))
 
 
 def _member(kind: type[Enum]) -> Callable[[Any], Enum]:
@@ -103,13 +118,13 @@ def _enum_names(kind: type[Enum]) -> str:
 
 FLAGS: dict[str, Flag] = {
     'task': Flag('train', _one_of(*TASKS), ' or '.join(TASKS)),
-    'dataset': Flag(None, _instance(str), "a data set's name, or the path of an .npz file"),
+    'dataset': Flag(None, _path, "a data set's name, or the path of an .npz file"),
     'train_N': Flag('all', _count_or_all, "'all', or a number of training images"),
     'test_N': Flag('all', _count_or_all, "'all', or a number of test images"),
     'arch': Flag('simple_sequential', _one_of(*ARCHITECTURES), ' or '.join(ARCHITECTURES)),
     'model': Flag(None, _instance(dict), "a dictionary with the network's description"),
     'train_mode': Flag(TrainMode.NORMAL, _member(TrainMode), _enum_names(TrainMode)),
-    'log_frame0': Flag(math.log(math.log(10)), _number(-math.inf), 'a number'),
+    'log_frame0': Flag(math.log(math.log(10)), _number(-700, high=700), 'a number from -700 to 700'),
     'lr': Flag(None, _named(_number(-math.inf)),
                "a float, or a tuple of a scheduler's name and its arguments"),
     'archive': Flag('idle', _named(_integer(0)),
@@ -121,13 +136,13 @@ FLAGS: dict[str, Flag] = {
     'print': Flag(True, _instance(bool), 'True or False'),
     'include_all_rt_loss_in_res': Flag(False, _instance(bool), 'True or False'),
     'eid': Flag('last', _epochs, "an epoch, a list of epochs, 'last' or 'all'"),
-    'init_weights': Flag(None, _optional(_instance(str)), 'the path of an .npz file'),
-    'permutations': Flag(None, _optional(_instance(str)), 'the path of an .npz file'),
+    'init_weights': Flag(None, _optional(_path), 'the path of an .npz file'),
+    'permutations': Flag(None, _optional(_path), 'the path of an .npz file'),
     'seed': Flag(None, _optional(_integer(0)), 'a whole number of at least 0'),
     'gpu': Flag(None, _optional(_instance(int, str)), "the index of a GPU, or 'cpu'"),
-    'data_dir': Flag(None, _optional(_instance(str)), 'a directory'),
-    'log': Flag(None, _optional(_instance(str)), 'a directory'),
-    'eval_log': Flag(None, _optional(_instance(str)), 'a directory'),
+    'data_dir': Flag(None, _optional(_path), 'a directory'),
+    'log': Flag(None, _optional(_path), 'a directory'),
+    'eval_log': Flag(None, _optional(_path), 'a directory'),
 }
 
 RECORDED_FLAGS = ('dataset', 'train_N', 'test_N', 'arch', 'model', 'train_mode')
@@ -144,15 +159,19 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """Splits 'key=value' of --set; the value is a Python literal, or else a string.
 
     Raises:
-        UserError: there is no '='.
+        UserError: there is no '=', or a tuple, list or dictionary that is not a literal.
     """
     key, equals, value = text.partition('=')
     if not equals or not key.strip():
         raise UserError(f'--set takes key=value, not {text!r}')
+    key, value = key.strip(), value.strip()
     try:
-        return key.strip(), ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError):
-        return key.strip(), value.strip()
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        if value[:1] in ('(', '[', '{'):
+            raise UserError(f'--set {key}: {value} is not a Python literal (numbers are written out: 2 ** (1 / 5) is '
+                            f'{2 ** (1 / 5):.4f})') from None
+        return key, value
 
 
 def apply_setting(flags: dict[str, Any], key: str, value: Any) -> None:
@@ -202,7 +221,10 @@ def _check_model(model: dict[str, Any], arch: str) -> dict[str, Any]:
         _known(key, model_keys(arch), 'flag', prefix='model.')
     if 'description' not in model:
         raise UserError("the flag 'model.description' is missing; it must be a list of layers")
-    for key in model.get('init') or {}:
+    init = model.get('init') or {}
+    if not isinstance(init, dict):
+        raise UserError(f"model.init must be a dictionary such as {{'weight': 'he_normal'}}, not {init!r}")
+    for key in init:
         _known(key, InitPolicy.DEFAULTS, 'flag', prefix='model.init.')
     model = dict(model)
     if 'bias_mode' in model:
@@ -219,13 +241,22 @@ def _known(key: Any, table: Any, kind: str, prefix: str = '') -> None:
                         f'{did_you_mean(prefix + str(key), [prefix + k for k in table])}')
 
 
-def scheduler_of(lr: Any) -> LRScheduler:
-    """The scheduler that the flag ``lr`` describes.
+def scheduler_of(lr: Any, log_frame0: float | None = None) -> LRScheduler:
+    """The scheduler that the flag ``lr`` describes, told of the frame unless ``log_frame0`` is None.
 
     Raises:
-        UserError: an unknown name, or arguments that do not fit.
+        UserError: an unknown name, arguments that do not fit, or a scheduler that does not suit the training mode.
     """
-    return _construct('lr', 'scheduler', lr, LR_SCHEDULERS, bare='const')
+    scheduler = _construct('lr', 'scheduler', lr, LR_SCHEDULERS, bare='const')
+    if log_frame0 is None:
+        if getattr(scheduler, 'needs_frame', False):
+            raise UserError(f'lr: {type(scheduler).__name__} needs train_mode=USE_FRAME')
+    elif isinstance(scheduler, LRSchedulerWithFrame):
+        scheduler.use_frame(log_frame0)
+    else:
+        raise UserError(f'lr: {type(scheduler).__name__} does not know frames; '
+                        'use train_mode=NORMAL, or a constant or loss-based lr')
+    return scheduler
 
 
 def archiver_of(archive: Any) -> Archiver:

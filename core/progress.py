@@ -41,8 +41,8 @@ def copy_stdout(path: Path) -> Iterator[None]:
         sys.stdout = _Tee(kept, f)
         try:
             yield
-        except UserError as e:
-            f.write(f'error: {e}\n')
+        except (UserError, KeyboardInterrupt) as e:
+            f.write(f'error: {e}\n' if isinstance(e, UserError) else 'interrupted\n')
             raise
         finally:
             sys.stdout = kept

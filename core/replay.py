@@ -24,6 +24,8 @@ def load_initial_weights(model: Model, path: str) -> None:
             break
     with about(f'init_weights, {path}'):
         model.set_weights(found)
+        if not model.is_finite():
+            raise ValueError('the weights are not all finite')
 
 
 def recorded_permutations(path: str, n: int, batch: int) -> Permutations:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from models import Archiver, EpochInfo, LRScheduler, LRSchedulerWithFrame, Model, NumericalFailure, TrainMode
+from models import Archiver, EpochInfo, LRScheduler, LRSchedulerWithFrame, Model, NumericalFailure
 
 from . import progress
 from .errors import UserError
+from .interrupts import Interrupts
 from .workdir import Workdir
 
 Permutations = Callable[[int, int, int], np.ndarray]
@@ -33,7 +34,6 @@ class TrainingSettings:
     B: int
     lr_lb: float = 1e-50
     loss_ub: float = 100.0
-    log_frame0: float = math.log(math.log(10))
     print: bool = True
     include_all_rt_loss_in_res: bool = False
 
@@ -45,7 +45,7 @@ class Training:
     Args:
         model: the network, at its initial weights.
         dataset: ((x_train, y_train), (x_test, y_test)), as tensors.
-        scheduler: decides on every attempt.
+        scheduler: decides on every attempt; with a frame, ``use_frame`` has been called.
         archiver: decides on every accepted epoch.
         workdir: where everything is written.
         permutations: the order of the training set in each attempt.
@@ -64,9 +64,9 @@ class Training:
 
     def __post_init__(self) -> None:
         self.res.setdefault('raw', {})
+        self._interrupts = Interrupts()
         self._attempts = 0
-        self._archived: int | None = None
-        self._eid = 0
+        self._eid = self._archived = self._saved = 0
 
     def run(self) -> dict[str, Any]:
         """Trains all epochs.
@@ -78,35 +78,28 @@ class Training:
             UserError: the rate fell below ``lr_lb``, a constant rate diverged, or a loss became exactly 0; everything
                 up to the last accepted epoch is saved.
         """
-        log_frame, lr = self._start()
-        try:
-            for eid in range(1, self.settings.E + 1):
-                log_frame, lr = self._epoch(eid, lr, log_frame)
-                if eid % RES_EVERY == 0 or eid == self.settings.E:
-                    self._save_res()
-        except (UserError, KeyboardInterrupt):
-            self.model.roll_back()
-            self._archive_last()
-            self._save_res()
-            raise
-        self._archive_last()
+        with self._interrupts.handled():
+            try:
+                log_frame, lr = self._start()
+                for eid in range(1, self.settings.E + 1):
+                    log_frame, lr = self._epoch(eid, lr, log_frame)
+            except BaseException:  # whatever ends the run, a full disk or a bug: what was accepted is kept
+                with self._interrupts.held():
+                    self.model.roll_back()
+                    self._save()
+                raise
+            with self._interrupts.held():
+                self._save()
         return self.res
 
     def _start(self) -> tuple[float | None, float]:
         self.model.keep()
         log_frame = None
-        if self.model.train_mode is TrainMode.USE_FRAME:
-            if not isinstance(self.scheduler, LRSchedulerWithFrame):
-                raise UserError(f'lr: {type(self.scheduler).__name__} does not know frames; '
-                                'use train_mode=NORMAL, or a constant or loss-based lr')
-            log_frame = self.settings.log_frame0
-            self.scheduler.use_frame(log_frame)
+        if isinstance(self.scheduler, LRSchedulerWithFrame) and self.scheduler.frame_enabled:
+            log_frame = self.scheduler.log_frame_0
             if self.scheduler.bounded_by_frame:
                 self._compare_with_frame(log_frame)
-        try:
-            return log_frame, self.scheduler.get().lr
-        except ValueError as e:
-            raise UserError(f'lr: {e}') from None
+        return log_frame, self.scheduler.get().lr
 
     def _compare_with_frame(self, log_frame: float) -> None:
         """Says so when the initial loss is above the frame: the loss-based rule may then reject every attempt."""
@@ -128,11 +121,12 @@ class Training:
             except NumericalFailure as e:
                 self._record(info, failure, 'stop', None)
                 raise UserError(f'epoch {eid}: {f"{failure}; " if failure else ""}{e}') from None
-            self._record(info, failure, cmd, next_lr)
             accepted = cmd == 'go'
-            if accepted:
-                log_frame = self._accept(info)
-            if next_lr < self.settings.lr_lb:
+            with self._interrupts.held():
+                self._record(info, failure, cmd, next_lr)
+                if accepted:
+                    log_frame = self._accept(info)
+            if next_lr < self.settings.lr_lb and not (accepted and eid == self.settings.E):
                 raise UserError(f'the next learning rate, {next_lr:.3e}, is below lr_lb = {self.settings.lr_lb:.3e}; '
                                 f'the run ended after epoch {self._eid}')
             lr = next_lr
@@ -180,6 +174,8 @@ class Training:
                             f'follows it further down')
         if self.archiver.should_archive(info):
             self._archive()
+        if self._eid % RES_EVERY == 0:
+            self._save_res()
         if log_frame is None:
             return None
         # The loss relative to the frame can only be 0 if it fell by a factor of 1e300 in one epoch.
@@ -199,11 +195,14 @@ class Training:
 
     def _save_res(self) -> None:
         self.workdir.write_res(self.res)
+        self._saved = self._eid
         progress.say(f'{self.workdir.res_path} updated')
 
-    def _archive_last(self) -> None:
-        """The last accepted epoch is always archived, however the run ends."""
-        if self._eid and self._archived != self._eid:
+    def _save(self) -> None:
+        """Writes what is not yet written of the last accepted epoch: the model, which is always archived, and res."""
+        if self._saved != self._eid:
+            self._save_res()
+        if self._archived != self._eid:
             self._archive()
 
     def _say_stuck(self, eid: int, info: EpochInfo) -> None:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -28,21 +29,6 @@ from .errors import UserError
 _MODEL = re.compile(r'model-(\d+)\.keras')
 
 
-def new_directory(parent: Path) -> Path:
-    """Makes and returns ``parent/<date>``, or ``parent/<date>-2`` and so on where another process was faster."""
-    stamp = time.strftime('%Y%m%d_%H%M%S')
-    for k in range(1, 1000):
-        path = parent / (stamp if k == 1 else f'{stamp}-{k}')
-        try:
-            path.mkdir(parents=True)
-            return path
-        except FileExistsError:
-            continue
-        except OSError as e:
-            raise UserError(f'cannot make a working directory in {parent}: {e.strerror}') from None
-    raise UserError(f'cannot make a working directory in {parent}: there are 999 of this second')
-
-
 class Workdir:
     """A working directory.
 
@@ -54,29 +40,26 @@ class Workdir:
         self.path = Path(path)
 
     @classmethod
-    def create(cls, path: str | os.PathLike) -> Workdir:
-        """Makes the directory if need be.
+    def create(cls, path: str | os.PathLike | None, parent: Path) -> Workdir:
+        """Makes a directory for new results.
+
+        Args:
+            path: where; None for a new directory in ``parent``, named by the date and time.
+            parent: used without ``path`` only.
 
         Raises:
-            UserError: it already holds a run, or cannot be made.
+            UserError: ``path`` already holds results, or the directory cannot be made.
         """
-        self = cls(path)
-        if self.flags_path.exists() or self.history_path.exists():
-            raise UserError(f'{self.path} already holds a run; choose another --log, or leave it out for a new one')
         try:
+            self = cls(_new_directory(parent) if path is None else path)
             self.path.mkdir(parents=True, exist_ok=True)
+            taken = self.flags_path.exists() or self.history_path.exists() or self.res_path.exists()
+            if taken or self.archived_epochs():
+                raise UserError(f'{self.path} already holds results; choose another directory, or none for a new one')
+            self.stdout_path.touch()
         except OSError as e:
-            raise UserError(f'cannot make the working directory {self.path}: {e.strerror}') from None
-        if not os.access(self.path, os.W_OK):
-            raise UserError(f'the working directory {self.path} is not writable')
+            raise UserError(f'cannot write in the directory {path or parent}: {e.strerror}') from None
         return self
-
-    def discard_unused(self) -> None:
-        """Removes a directory in which no run has begun, unless something else is in it."""
-        if not self.flags_path.exists():
-            self.stdout_path.unlink(missing_ok=True)
-            if not any(self.path.iterdir()):
-                self.path.rmdir()
 
     @property
     def flags_path(self) -> Path:
@@ -145,11 +128,14 @@ class Workdir:
             UserError: this is not a run's working directory.
         """
         try:
-            return json.loads(self.flags_path.read_text())
-        except FileNotFoundError:
+            record = json.loads(self.flags_path.read_text())
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(f'{self.path} is not the working directory of a run: it has no flags.json') from None
         except (OSError, ValueError) as e:
             raise UserError(f'{self.flags_path} cannot be read: {e}') from None
+        if not isinstance(record, dict) or not isinstance(record.get('flags'), dict):
+            raise UserError(f"{self.flags_path} is not a run's record: it has no flags")
+        return record
 
     def read_history(self) -> Iterator[dict[str, Any]]:
         """The attempts, in order. A torn last line, left by a kill, is passed over.
@@ -166,6 +152,20 @@ class Workdir:
                 yield json.loads(line)
             except ValueError:
                 raise UserError(f'{self.history_path}, line {number}: not a line of JSON') from None
+
+
+def _new_directory(parent: Path) -> Path:
+    """Makes ``parent/<date>``, or ``parent/<date>-2`` and so on where another process was faster."""
+    stamp = time.strftime('%Y%m%d_%H%M%S')
+    for k in itertools.count(1):
+        path = parent / (stamp if k == 1 else f'{stamp}-{k}')
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            if not parent.is_dir():
+                raise
+    raise AssertionError
 
 
 def plain(value: Any) -> Any:

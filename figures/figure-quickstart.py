@@ -25,7 +25,7 @@ def draw(runs: list[core.Workdir]) -> Figure:
         if not epochs:
             raise core.UserError(f'{run.path} has no finished epoch yet, so there is nothing to draw')
         eid = [e['eid'] for e in epochs]
-        label = run.path.resolve().parent.name
+        label = f'{run.path.resolve().parent.name} {run.path.name}'
         axes[0].plot(eid, [e['stats']['log_loss'] / math.log(10) for e in epochs], color=colour, label=label)
         axes[1].plot(eid, [e['stats']['q_bar2_min'] for e in epochs], color=colour)
         axes[1].plot(eid, [e['stats']['smoothed_margin2'] for e in epochs], color=colour, linestyle=':')

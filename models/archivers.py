@@ -78,9 +78,10 @@ class LogLossArchiver(Archiver):
         log_base = math.log(self.base)
         log_loss = math.log(loss) if loss > 0 else -math.inf
         if log_frame is not None:
-            level = (log_loss + log_frame) / log_base
+            # a loss of 0 fell by a factor of 1e300 in one epoch; its logarithm is then in the statistics
+            level = (log_loss + log_frame if loss > 0 else info['stats']['log_loss']) / log_base
             if level < self.next:
-                self.next = math.ceil(level) - 1 if level > -math.inf else level
+                self.next = math.ceil(level) - 1
                 return True
         elif loss < self.next:  # without a frame the powers themselves are compared, as the original does
             self.next = self.base ** (math.ceil(log_loss / log_base) - 1) if loss > 0 else 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +18,8 @@ from .types import NumericalFailure, TrainMode
 
 EVAL_BYTES = 2 ** 28
 """Memory for the largest activation of an evaluation batch: enough for full speed, little beside the data set."""
+PROGRESS_SECONDS = 0.5
+"""Time between two calls of ``on_steps``."""
 
 
 class Model(ABC):
@@ -42,7 +46,10 @@ class Model(ABC):
     def __init__(self, name: str, train_mode: TrainMode = TrainMode.NORMAL, weight_decay: float = 0.0):
         self.name = name
         self.train_mode = train_mode
+        if type(weight_decay) not in (int, float) or not 0 <= weight_decay < np.inf:
+            raise ValueError(f'weight_decay must be a finite number of at least 0, not {weight_decay!r}')
         self.weight_decay = float(weight_decay)
+        self._chunk = 10
 
     def _ready(self) -> None:
         """Compiles the loops; to be called once ``net`` and ``layer_vars`` are built."""
@@ -132,7 +139,7 @@ class Model(ABC):
             lr: learning rate, in frame units.
             log_frame: natural logarithm of the frame; None without one.
             loss_ub: bound, in frame units, above which a batch loss ends the epoch.
-            on_steps: called with a number of further steps done, about 50 times an epoch; None runs the epoch in one
+            on_steps: called with a number of further steps done, about every half second; None runs the epoch in one
                 call.
 
         Returns:
@@ -153,10 +160,10 @@ class Model(ABC):
         batches = np.asarray(order[:steps * batch_size], np.int32).reshape(steps, batch_size)
         x, y, lr, loss_ub = _tensors(x, y, lr, loss_ub)
         frame = None if log_frame is None else tf.constant(log_frame, tf.float64)
-        chunk = steps if on_steps is None else max(1, steps // 50)
         batch_losses: list[float] = []
-        for start in range(0, steps, chunk):
-            part = tf.constant(batches[start:start + chunk])
+        while len(batch_losses) < steps:
+            start, began = len(batch_losses), time.perf_counter()
+            part = tf.constant(batches[start:] if on_steps is None else batches[start:start + self._chunk])
             batch_losses += self._train_steps(x, y, part, lr, frame, loss_ub).numpy().tolist()
             last = batch_losses[-1]
             if not np.isfinite(last):
@@ -165,7 +172,8 @@ class Model(ABC):
                 raise NumericalFailure(f'loss is too large: {last}', batch_losses)
             if on_steps is not None:
                 on_steps(len(part))
-        if not self._all_finite():
+                self._chunk = max(1, int(len(part) * PROGRESS_SECONDS / (time.perf_counter() - began)))
+        if not self.is_finite():
             raise NumericalFailure('the weights are not finite', batch_losses)
         return np.array(batch_losses)
 
@@ -257,6 +265,10 @@ class Model(ABC):
 
     # ---- weights ----
 
+    def is_finite(self) -> bool:
+        """Whether every weight is a finite number."""
+        return bool(self._all_finite())
+
     def weights(self) -> dict[str, np.ndarray]:
         """All weights, by names such as 'conv1_f' (kernel of a convolution), 'fc5_W' (of a dense layer), 'fc5_b'."""
         return {name: v.numpy() for name, v in self._named_vars().items()}
@@ -290,11 +302,20 @@ class Model(ABC):
         if temporary == path:
             raise ValueError(f'the file of a model must end in .keras, not {os.path.basename(path)!r}')
         self.net.save(temporary)
+        with open(temporary, 'rb') as f:
+            os.fsync(f.fileno())
         os.replace(temporary, path)
 
     def restore(self, path: str | os.PathLike) -> None:
-        """Loads the weights of a file written by ``save``; nothing in the file is executed."""
-        self.net.load_weights(os.fspath(path))
+        """Loads the weights of a file written by ``save``; nothing in the file is executed.
+
+        Raises:
+            ValueError: it is not such a file, or of another network.
+        """
+        try:
+            self.net.load_weights(os.fspath(path))
+        except (OSError, KeyError, zipfile.BadZipFile) as e:
+            raise ValueError(f'{os.path.basename(path)} cannot be read: {e}') from None
 
 
 def _tensors(x, y, *numbers):

@@ -66,6 +66,8 @@ class InitPolicy:
     }
 
     def __init__(self, config: Mapping[str, Any] | None = None):
+        if not isinstance(config or {}, Mapping):
+            raise ValueError(f'init must be a dictionary such as {{"weight": "he_normal"}}, not {config!r}')
         config = dict(config or {})
         for key in config:
             if key not in self.DEFAULTS:
@@ -76,7 +78,10 @@ class InitPolicy:
                 lookup('initializer', self.config[kind], INITIALIZERS)
             scale = self.config[kind + '_rescale']
             if not isinstance(scale, (int, float)) or isinstance(scale, bool):
-                raise ValueError(f"init.{kind}_rescale must be a number, not {scale!r}")
+                raise ValueError(f'init.{kind}_rescale must be a number, not {scale!r}')
+            if not isinstance(normalized := self.config[kind + '_normalized'], bool):
+                raise ValueError(f'init.{kind}_normalized must be True or False, not {normalized!r}; '
+                                 f'the norm is {kind}_rescale')
 
     def weight_init(self, seed: int | None = None) -> Initializer:
         """The initializer of one weight tensor; the same seed and shape give the same values."""

@@ -74,6 +74,8 @@ class LRSchedulerWithFrame(LRScheduler):
     log_frame_0: float | None = None
     bounded_by_frame = False
     """Whether the first epoch is accepted only if it brings the loss below exp(log_frame_0)."""
+    needs_frame = False
+    """Whether it works in frame mode only."""
 
     def use_frame(self, log_frame_0: float) -> None:
         """Switches to frame mode; ``log_frame_0`` is the frame's natural logarithm before the first epoch."""
@@ -223,6 +225,8 @@ class ConstLRAndLossBasedLR(LRSchedulerWithFrame):
     second phase starts where the constant rate stood in the epoch that fitted the training set.
     """
 
+    needs_frame = True
+
     def __init__(self, lr: float, alpha1: float = 2 ** (1 / 5), alpha2: float = 2 ** (1 / 5),
                  eps: float = 0, loss0: float = math.log(10)):
         super().__init__(lr)
@@ -234,7 +238,7 @@ class ConstLRAndLossBasedLR(LRSchedulerWithFrame):
 
     def _first_rate(self) -> float:
         if not self.frame_enabled:
-            raise ValueError('const-lr-and-loss-based-lr needs train_mode=USE_FRAME')
+            raise ValueError('call use_frame first: ConstLRAndLossBasedLR needs a frame')
         return self.lr * math.exp(self.log_frame_0)
 
     def _judge(self, info: EpochInfo | None) -> Decision:

@@ -91,7 +91,7 @@ def support_counts(q: np.ndarray) -> dict[str, int]:
 
 def normalized_margins(q_min: float, norms: Norms) -> dict[str, float]:
     """rhoL, and the two normalised margins: q_bar_min = q_min / rho^L and q_bar2_min = q_min / norm_prod."""
-    return {'rhoL': norms.rhoL, 'q_bar_min': q_min / norms.rhoL, 'q_bar2_min': q_min / norms.prod}
+    return {'rhoL': norms.rhoL, 'q_bar_min': _ratio(q_min, norms.rhoL), 'q_bar2_min': _ratio(q_min, norms.prod)}
 
 
 def smoothed_margins(log_loss: float, n: int, norms: Norms) -> dict[str, float]:
@@ -106,4 +106,10 @@ def smoothed_margins(log_loss: float, n: int, norms: Norms) -> dict[str, float]:
         norms: the network's.
     """
     minus_log_sum = -(log_loss + math.log(n))
-    return {'smoothed_margin': minus_log_sum / norms.rhoL, 'smoothed_margin2': minus_log_sum / norms.prod}
+    return {'smoothed_margin': _ratio(minus_log_sum, norms.rhoL), 'smoothed_margin2': _ratio(minus_log_sum, norms.prod)}
+
+
+def _ratio(a: float, b: float) -> float:
+    """a / b; infinite or nan where a norm is 0."""
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return float(np.float64(a) / b)

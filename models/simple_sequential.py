@@ -64,8 +64,6 @@ class SimpleSequential(Model):
                  weight_decay: float = 0.0, seed: int | None = None):
         super().__init__(name, train_mode, weight_decay)
         lookup('optimiser', opt, {'gd': None})
-        if isinstance(weight_decay, bool) or not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f'weight_decay must be a finite number of at least 0, not {weight_decay!r}')
         self.act_degree = lookup('activation', act_type, ACTIVATIONS)
         self.act_type = act_type
         self.input_shape = tuple(int(n) for n in input_shape)

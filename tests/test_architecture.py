@@ -14,8 +14,8 @@ from models import SimpleSequential
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ['types', '_tensorflow', 'lr_schedulers', 'archivers', 'losses', 'initializers', 'margins', 'base_model',
           'simple_sequential']
-CORE = ['errors', 'npz', 'attacking', 'flags', 'devices', 'workdir', 'datasets', 'progress', 'training', 'replay',
-        'core', 'app']
+CORE = ['errors', 'npz', 'interrupts', 'attacking', 'flags', 'devices', 'workdir', 'datasets', 'progress', 'training',
+        'replay', 'core', 'app']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 

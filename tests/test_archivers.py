@@ -26,6 +26,13 @@ def test_a_loss_of_zero_is_kept_once():
     assert [archiver.should_archive(i) for i in infos] == [True, True, False]
 
 
+def test_a_relative_loss_of_zero_does_not_end_archiving():
+    archiver = LogLossArchiver(10)
+    infos = [{'eid': e, 'log_frame': f, 'stats': {'loss': loss, 'log_loss': log_loss}} for e, (f, loss, log_loss) in
+             enumerate([(0.8, 0.5, 0.1), (0.0, 0.0, -900.0), (-900.0, 0.99, -900.01), (-900.01, 1e-5, -911.5)], start=1)]
+    assert [archiver.should_archive(i) for i in infos] == [True, True, False, True]
+
+
 @pytest.mark.parametrize('make', [lambda: ConstEpochArchiver(-1), lambda: ConstEpochArchiver(1.5),
                                   lambda: TwoPhaseConstEpochArchiver(0, 10), lambda: LogLossArchiver(1)])
 def test_periods_and_bases_that_make_no_sense_are_refused(make):

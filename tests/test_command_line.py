@@ -76,6 +76,8 @@ def test_peek_and_figure_are_made_from_the_directory(run):
     ('run.sh', ['exper-quickstart-digits', '--set', "model.description=[['F', 10], ['P']]"],
      "error: model: layer 2, ['P']: it cannot come after a dense layer"),
     ('run.sh', ['exper-quickstart-digits', 'E=3'], "error: 'E=3' is not an option; flags are set with --set key=value"),
+    ('run.sh', ['exper-quickstart-digits', '--sets', 'E=3'], "error: Unknown command line flag 'sets'"),
+    ('run.sh', ['exper-quickstart-digits', '--seed', 'one'], "error: flag --seed=one: invalid literal for int()"),
     ('eval.sh', ['eval-train-peek', 'nowhere'], 'error: nowhere is not the working directory of a run'),
     ('eval.sh', ['eval-train-peek'], 'error: name the working directory of a run: '),
     ('plot.sh', ['figure-quickstart', 'nowhere'], 'error: nowhere has no history.jsonl'),
@@ -84,7 +86,7 @@ def test_what_cannot_be_done_is_answered_in_one_sentence_with_status_1_and_leave
     done = call(script, *args)
     assert done.returncode == 1
     assert message in done.stderr and done.stderr.count('\n') == 1
-    assert not list(Path('.').rglob('*.json*')) and not list(Path('.').rglob('stdout'))
+    assert not list(Path().iterdir())
 
 
 @pytest.mark.parametrize('script, args, message', [
@@ -123,7 +125,8 @@ def checkout(tmp_path):
     for name in ('run.sh', 'env.sh', 'setup.py'):
         shutil.copy(ROOT / name, root)
     shutil.copytree(ROOT / 'experiments', root / 'experiments')
-    for tool in ('bash', 'sh', 'dirname', 'cat', 'cksum', 'rm', 'mkdir', 'chmod', 'grep', 'tail', 'head', 'sed', 'env'):
+    for tool in ('bash', 'sh', 'dirname', 'cat', 'cksum', 'rm', 'mkdir', 'chmod', 'grep', 'tail', 'head', 'sed', 'env',
+                 'readlink', 'flock'):
         (tools / tool).symlink_to(shutil.which(tool))
 
     def python(version='3.12.1', unsupported=0, venv=WORKING_VENV):
@@ -132,6 +135,16 @@ def checkout(tmp_path):
         script.chmod(0o755)
         return lambda: call('run.sh', 'exper-quickstart-digits', path=str(tools), root=root)
     return root, python
+
+
+def test_the_scripts_work_through_a_link_and_with_the_file_name_that_a_shell_completes(tmp_path):
+    link = tmp_path / 'with a space'
+    link.symlink_to(ROOT / 'run.sh')
+    for script, name in ((link, 'exper-x'), (ROOT / 'run.sh', 'experiments/exper-x.py')):
+        done = subprocess.run([script, name], capture_output=True, text=True)
+        assert f"there is no experiment '{name}'" in done.stderr and '  exper-quickstart-digits\n' in done.stderr
+    done = call('run.sh', 'experiments/exper-quickstart-digits.py', '--set', 'E')
+    assert done.stderr == "error: --set takes key=value, not 'E'\n"
 
 
 def test_the_environment_is_made_once_and_again_when_setup_py_changes(checkout):

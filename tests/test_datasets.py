@@ -68,6 +68,7 @@ def test_a_file_is_recorded_with_its_path_and_hash():
     ({'y_train': GOOD['y_train'][:5]}, 'has 30 images in x_train but 5 labels in y_train'),
     ({'x_train': GOOD['x_train'][:0], 'y_train': GOOD['y_train'][:0]}, 'has no images in x_train'),
     ({'y_train': np.ones(30, int)}, 'has only one class in y_train'),
+    ({'x_train': np.zeros((30, 6, 5, 0), np.uint8)}, 'has images without pixels, of shape (6, 5, 0)'),
     ({'x_test': GOOD['x_test'][:, :4]}, 'images of (6, 5, 1) for training and of (4, 5, 1) for testing'),
     ({'x_train': np.array([{}] * 30)}, 'is not a readable .npz file of arrays')])
 def test_a_file_that_is_no_data_set_is_refused_in_one_sentence(changes, message):

@@ -74,7 +74,9 @@ def test_archive_is_an_int_or_names_an_archiver(archive, cls):
     ({'lr': float('nan')}, 'lr must be a float, or'),
     ({'archive': -1}, 'archive must be an int'),
     ({'loss_ub': 0}, 'loss_ub must be a number above 0'),
-    ({'log_frame0': float('nan')}, 'log_frame0 must be a number'),
+    ({'log_frame0': float('nan')}, 'log_frame0 must be a number from -700 to 700'),
+    ({'log_frame0': 1000}, 'log_frame0 must be a number from -700 to 700'),
+    ({'model.init': 'he_normal'}, 'model.init must be a dictionary such as'),
     ({'train_mode': 'FRAME'}, 'train_mode must be NORMAL or USE_FRAME'),
     ({'model.bias_mode': 'SOME'}, 'model.bias_mode must be NONE, FIRST_LAYER or ALL'),
     ({'model': {}}, "the flag 'model.description' is missing"),
@@ -104,6 +106,18 @@ def test_schedulers_and_archivers_that_cannot_be_built_are_refused_in_one_senten
     with pytest.raises(UserError) as e:
         of(value)
     assert message in str(e.value) and '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('value', ["('loss-based-v1', 0.1, 2 ** (1 / 5))", '{[]: 1}', '[' * 5000])
+def test_a_tuple_that_is_no_literal_is_said_to_be_none(value):
+    with pytest.raises(UserError, match='is not a Python literal'):
+        parse_setting(f'lr={value}')
+
+
+def test_a_tilde_in_a_path_is_the_home_directory(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/someone')
+    flags = merge(BASE, {'log': '~/run', 'dataset': '~/x.npz'})
+    assert (flags['log'], flags['dataset']) == ('/home/someone/run', '/home/someone/x.npz')
 
 
 def test_text_without_an_equals_sign_is_no_setting():

@@ -123,6 +123,12 @@ def test_orders_so_high_that_rho_overflows_give_infinity_and_no_error():
     assert smoothed_margins(-5.0, 10, norms)['smoothed_margin'] == 0
 
 
+def test_a_network_of_zeros_has_no_normalised_margin_and_no_error(digits):
+    model = SimpleSequential('m', (8, 8, 1), SMALL, init={'weight': 'zeros'})
+    stats = model.get_stats(digits, 0.0)[0]
+    assert stats['q_min'] == stats['rho'] == 0 and np.isnan(stats['q_bar_min'])
+
+
 def test_a_loss_that_is_not_finite_is_a_numerical_failure(digits):
     model = SimpleSequential('m', (8, 8, 1), SMALL, seed=1)
     model.set_weights({k: np.full_like(v, np.nan) if k == 'fc3_W' else v for k, v in model.weights().items()})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import pickle
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ import pytest
 from conftest import REFERENCE, reference_json
 
 import core
-from core import UserError
+from core import UserError, progress
 from core.workdir import Workdir
 from models import BiasMode, Model, SimpleSequential, TrainMode
 from models.margins import margins
@@ -151,39 +154,49 @@ def test_a_rate_below_its_bound_ends_the_run_with_everything_saved():
     """B5: the original loses everything since the last pickle and exits with success."""
     with pytest.raises(UserError, match='the next learning rate, .* is below lr_lb'):
         train(lr_lb=0.1, E=1000)
-    attempts = list(Workdir('run').read_history())
-    last = max(a['eid'] for a in attempts if a['cmd'] == 'go')
+    last = max(a['eid'] for a in Workdir('run').read_history() if a['cmd'] == 'go')
+    assert Path('run/stdout').read_text().endswith(f'the run ended after epoch {last}\n')
+    assert_saved_up_to(last)
+
+
+def assert_saved_up_to(last: int) -> None:
+    """res, and the model of the last accepted epoch, hold what history.jsonl says of it."""
+    accepted = [a for a in Workdir('run').read_history() if a['cmd'] == 'go']
+    assert accepted[-1]['eid'] == last
     with open('run/res', 'rb') as f:
         assert list(pickle.load(f)['raw']) == list(range(1, last + 1))
-    assert last in Workdir('run').archived_epochs()
-    assert Path('run/stdout').read_text().endswith(f'the run ended after epoch {last}\n')
-    model = saved_model(last)
-    stats = [a['stats'] for a in attempts if a['cmd'] == 'go'][-1]
-    data = core.get_dataset('digits')
-    data = tuple((x[:n], y[:n]) for (x, y), n in zip(data, (300, 100)))
-    np.testing.assert_allclose(model.get_stats(data, 0.0)[0]['q_min'], stats['q_min'], rtol=1e-6)
-
-
-def saved_model(eid: int) -> SimpleSequential:
     model = SimpleSequential('m', (8, 8, 1), FLAGS['model']['description'])
-    model.restore(Workdir('run').find_model(eid))
-    return model
+    model.restore(Workdir('run').find_model(last))
+    data = tuple((x[:n], y[:n]) for (x, y), n in zip(core.get_dataset('digits'), (300, 100)))
+    np.testing.assert_allclose(model.get_stats(data, 0.0)[0]['q_min'], accepted[-1]['stats']['q_min'], rtol=1e-6)
 
 
-def test_a_constant_rate_that_diverges_ends_the_run_in_one_sentence_with_the_last_epoch_saved():
+def test_a_constant_rate_that_diverges_ends_the_run_in_one_sentence_with_the_last_epoch_saved(monkeypatch):
     """B8: the original ends in an assertion."""
-    with pytest.raises(UserError, match='epoch 1: .*diverged at the constant learning rate 10000; choose a smaller lr'):
-        train(lr=1e4, loss_ub=3.0)
-    assert [a['cmd'] for a in Workdir('run').read_history()] == ['stop']
+    original, calls = Model.train_epoch, []
+
+    def diverging(self, x, y, order, batch, lr, *args):
+        calls.append(1)
+        return original(self, x, y, order, batch, lr * (1e6 if len(calls) == 4 else 1), *args)
+    monkeypatch.setattr(Model, 'train_epoch', diverging)
+    with pytest.raises(UserError, match='epoch 4: .*diverged at the constant learning rate 0.02; choose a smaller lr'):
+        train(lr=0.02, loss_ub=3.0)
+    assert [a['cmd'] for a in Workdir('run').read_history()] == ['go', 'go', 'go', 'stop']
+    assert_saved_up_to(3)
 
 
-def test_an_exception_that_is_not_numerical_surfaces(monkeypatch):
+def test_an_exception_that_is_not_numerical_surfaces_and_accepted_epochs_are_saved(monkeypatch):
     """B6: the original takes any exception for a numerical failure and retries."""
-    def broken(*args, **kwargs):
-        raise KeyError('a bug')
-    monkeypatch.setattr(Model, 'get_stats', broken)
-    with pytest.raises(KeyError, match='a bug'):
+    original = Workdir.append_history
+
+    def broken(self, line):
+        if line['eid'] == 8:
+            raise OSError('disk full')
+        original(self, line)
+    monkeypatch.setattr(Workdir, 'append_history', broken)
+    with pytest.raises(OSError, match='disk full'):
         train()
+    assert_saved_up_to(7)
 
 
 def test_a_training_loss_of_exactly_zero_without_a_frame_says_to_use_one(monkeypatch):
@@ -214,25 +227,30 @@ def test_constant_rates_in_a_frame_are_the_same_real_rate(lr):
         np.testing.assert_allclose(info['lr'] * math.exp(-info['log_frame']), real_rate, rtol=1e-9)
 
 
-def test_an_interrupt_leaves_the_last_epoch_saved(monkeypatch):
-    original = Model.train_epoch
-    calls = []
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+@pytest.mark.parametrize('method', ['train_epoch', 'get_stats', 'keep', 'save', 'roll_back'])
+def test_an_interrupt_at_any_point_leaves_the_last_accepted_epoch_saved(method, number, monkeypatch):
+    original, calls = getattr(Model, method), []
 
-    def interrupted(self, *args):
+    def interrupted(self, *args, **kwargs):
         calls.append(1)
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return original(self, *args)
-    monkeypatch.setattr(Model, 'train_epoch', interrupted)
+        if len(calls) == 3:
+            signal.raise_signal(number)
+        return original(self, *args, **kwargs)
+    monkeypatch.setattr(Model, method, interrupted)
+    before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
-        train()
-    last = max(a['eid'] for a in Workdir('run').read_history() if a['cmd'] == 'go')
-    assert Workdir('run').archived_epochs() == [last]
+        train(archive=1)
+    assert_saved_up_to(max(a['eid'] for a in Workdir('run').read_history() if a['cmd'] == 'go'))
+    assert signal.getsignal(number) is before
+    assert Path('run/stdout').read_text().endswith('interrupted\n')
 
 
 @pytest.mark.parametrize('changes, message', [
     ({'lr': ('aggressive', 0.1)}, 'lr: AggressiveLR does not know frames'),
     ({'lr': ('const-lr-and-loss-based-lr', 0.1), 'train_mode': TrainMode.NORMAL}, 'needs train_mode=USE_FRAME'),
+    ({'model': {**FLAGS['model'], 'weight_decay': None}}, 'weight_decay must be a finite number'),
+    ({'model': {**FLAGS['model'], 'init': 'he_normal'}}, "model.init must be a dictionary such as {'weight'"),
     ({'B': 301}, 'B is 301, more than the 300 training images'),
     ({'train_N': 9999}, 'train_N is 9999, but digits has 1442 images'),
     ({'model': {'description': [['F', 9]]}}, 'model: the network has 9 outputs, but the data set has the label 9'),
@@ -244,13 +262,13 @@ def test_what_cannot_be_run_is_refused_in_one_sentence_and_leaves_no_directory(c
     with pytest.raises(UserError) as e:
         train(**changes)
     assert message in str(e.value) and '\n' not in str(e.value)
-    assert not Path('run').exists() or Path('run/flags.json').exists()
+    assert not list(Path().iterdir())
 
 
 def test_a_directory_that_holds_a_run_is_not_written_over():
     train(E=1)
     before = Path('run/history.jsonl').read_bytes()
-    with pytest.raises(UserError, match='run already holds a run; choose another --log'):
+    with pytest.raises(UserError, match='run already holds results; choose another directory'):
         train(E=1)
     assert Path('run/history.jsonl').read_bytes() == before
 
@@ -339,12 +357,57 @@ def test_peek_works_without_a_frame():
     ({'eid': 7}, 'epoch 7 is not archived in run; archived epochs: 2'),
     ({'lr': ('loss-based-v1', 0.1)}, 'lr must be a float for train_peek'),
     ({'log': 'elsewhere'}, 'elsewhere is not the working directory of a run: it has no flags.json'),
+    ({'eval_log': 'run'}, 'run already holds results; choose another directory'),
+    ({'eval_log': 'run/stdout'}, 'cannot write in the directory run/stdout'),
+    ({'model': {**FLAGS['model'], 'act_type': 'linear'}, 'eid': 3}, 'epoch 3 is not archived in run'),
     ({'log': None}, 'name the working directory of a run with --log')])
 def test_peeks_that_cannot_be_made_are_refused(changes, message):
     train(E=2)
     with pytest.raises(UserError) as e:
         core.run({'task': 'train_peek', 'log': 'run', 'E': 1, 'B': 50, 'lr': 0.02, 'gpu': 'cpu', **changes})
     assert message in str(e.value)
+
+
+@pytest.mark.parametrize('file, content, message', [
+    ('flags.json', b'[]', "flags.json is not a run's record"), ('flags.json', b'{"flags"', 'flags.json cannot be read'),
+    ('model-2.keras', b'', 'epoch 2: model-2.keras cannot be read'),
+    ('model-2.keras', b'PK\x03\x04 torn', 'epoch 2: model-2.keras cannot be read')])
+def test_a_damaged_run_is_refused(file, content, message):
+    train(E=2)
+    (Path('run') / file).write_bytes(content)
+    with pytest.raises(UserError) as e:
+        core.run({'task': 'train_peek', 'log': 'run', 'E': 1, 'B': 50, 'lr': 0.02, 'gpu': 'cpu'})
+    assert message in str(e.value) and '\n' not in str(e.value)
+
+
+def test_a_data_set_that_changed_since_the_run_is_refused():
+    x, y = (part[:100] for part in core.get_dataset('digits').train)
+    np.savez('data.npz', x_train=x, y_train=y, x_test=x, y_test=y)
+    train(dataset='data.npz', train_N='all', test_N='all', E=1)
+    np.savez('data.npz', x_train=x, y_train=y[::-1], x_test=x, y_test=y)
+    with pytest.raises(UserError, match='is not the file that the run in run was trained on'):
+        core.run({'task': 'train_peek', 'log': 'run', 'E': 1, 'B': 50, 'lr': 0.02, 'gpu': 'cpu'})
+
+
+def test_a_setting_reaches_into_the_recorded_model():
+    train(E=1)
+    changed = core.Core({'task': 'train_peek', 'log': 'run', 'lr': 0.1}, settings=[('model.act_type', 'linear')])
+    assert changed.flags['model'] == {**FLAGS['model'], 'act_type': 'linear'}
+
+
+def test_a_terminal_shows_a_bar_of_slow_epochs_that_is_gone_when_they_end(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+    monkeypatch.setattr(sys, 'stderr', terminal := Terminal())
+    with progress.epoch_bar(3, 600) as on_steps:
+        time.sleep(0.6)
+        on_steps(150)
+    shown = terminal.getvalue()
+    assert 'epoch #3:  25%' in shown and '150/600' in shown and shown.endswith('\r')
+    monkeypatch.setattr(sys, 'stderr', io.StringIO())
+    with progress.epoch_bar(3, 600) as on_steps:
+        assert on_steps is None
 
 
 # ---- a truth no code wrote ----

@@ -6,13 +6,18 @@ stored in it, and from its start only as far as re-runs of the original agree wi
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import REFERENCE, reference_json, reference_npz
 
 from core.flags import scheduler_of
-from models import BiasMode, NumericalFailure, SimpleSequential, TrainMode
+from models import BiasMode, LossBasedLRv1, NumericalFailure, SimpleSequential, TrainMode
 
 NAMES = sorted(p.name.removesuffix('.npz') for p in (REFERENCE / 'trajectories').glob('*.npz'))
 
@@ -53,11 +58,11 @@ def replay(request, mnist_images):
     return Replay(request.param, mnist_images)
 
 
-def accepts(stats, recorded) -> bool:
-    """The decision that the recorded run's scheduler takes for these statistics."""
-    if isinstance(recorded['config']['lr'], float):
-        return stats is not None
-    return stats is not None and stats['loss'] <= 1
+def fresh_scheduler(config):
+    """The scheduler of a recorded run, told its frame, past the first call."""
+    lr = config['lr'] if isinstance(config['lr'], float) else tuple(config['lr'])
+    scheduler = scheduler_of(lr, config['log_frame0'])
+    return scheduler, scheduler.get().lr
 
 
 def test_every_attempt_after_a_stored_epoch_ends_as_the_original_did(replay):
@@ -69,7 +74,8 @@ def test_every_attempt_after_a_stored_epoch_ends_as_the_original_did(replay):
             stats, losses = replay.attempt(a['index'], a['lr'], a['log_frame'])
             where = f"attempt {a['index']}"
             assert (stats is None) == (a['stats'] is None), where
-            assert accepts(stats, replay.run) == (a['cmd'] == 'go'), where
+            scheduler, _ = fresh_scheduler(replay.config)
+            assert scheduler.get({'stats': stats, 'log_frame': a['log_frame']}).cmd == a['cmd'], where
             if len(losses) and a['batch_losses']:
                 np.testing.assert_allclose(losses[0], a['batch_losses'][0], rtol=2e-5, err_msg=where)
             if a['cmd'] == 'go':
@@ -87,38 +93,60 @@ def test_the_first_epoch_agrees_to_five_digits(replay):
             np.testing.assert_allclose(stats[key], a['stats'][key], rtol=1e-5, err_msg=key)
 
 
-@pytest.mark.parametrize('name, attempts', [('xi_full_batch_lossbased', 80), ('xii_small_lr_lossbased', 30)])
-def test_gentle_runs_decide_alike_from_start_to_end(name, attempts, mnist_images):
-    """xi decides alike for 100 attempts with oneDNN off or held to AVX2; with its AVX-512 kernels, for 87."""
-    replay = Replay(name, mnist_images)
+def follow(replay, attempts: int, tolerance) -> None:
+    """Repeats a run from its start; tolerance(attempt) is that of the loss."""
     replay.start_from('init')
-    scheduler = scheduler_of(tuple(replay.config['lr']))
+    scheduler, lr = fresh_scheduler(replay.config)
     log_frame = replay.config['log_frame0']
-    scheduler.use_frame(log_frame)
-    lr = scheduler.get().lr
     for a in replay.attempts[:attempts]:
         stats, _ = replay.attempt(a['index'], lr, log_frame)
         cmd, next_lr = scheduler.get({'stats': stats, 'log_frame': log_frame})
         assert cmd == a['cmd'], a['index']
-        np.testing.assert_allclose(lr, a['lr'], rtol=1e-12)
-        np.testing.assert_allclose(stats['loss'], a['stats']['loss'], rtol=5e-2)
+        np.testing.assert_allclose(lr, a['lr'], rtol=1e-12 if isinstance(scheduler, LossBasedLRv1) else 0.1)
+        if a['stats'] is not None:
+            rtol = tolerance(a['index'])
+            np.testing.assert_allclose(stats['loss'], a['stats']['loss'], rtol=rtol, err_msg=f"attempt {a['index']}")
         lr = next_lr
         if cmd == 'go':
             replay.model.keep()
-            log_frame += np.log(stats['loss'])
+            log_frame = None if log_frame is None else log_frame + np.log(stats['loss'])
         else:
             replay.model.roll_back()
+
+
+@pytest.mark.parametrize('name, attempts', [
+    ('i_lossbased', 4), ('ii_const', 20), ('iv_normal_const', 10), ('vii_blowup', 12), ('viii_gentle', 20),
+    ('xiii_lr_lower_bound', 10)])
+def test_runs_stay_within_ten_times_the_spread_of_the_originals_own_reruns(name, attempts, mnist_images):
+    replay = Replay(name, mnist_images)
+    spread = {row[0]: row[3] or 0 for row in replay.run['spread_end_to_end']['rows']}
+    follow(replay, attempts, lambda index: max(1e-5, 10 * max(v for k, v in spread.items() if k <= index)))
+
+
+def test_a_gentle_run_decides_alike_from_start_to_end(mnist_images):
+    follow(Replay('xii_small_lr_lossbased', mnist_images), 30, lambda index: 5e-2)
+
+
+def test_a_full_batch_run_decides_alike_for_90_attempts():
+    """Run xi with oneDNN off, one of the reference's own variations, and so in a process of its own.
+
+    oneDNN's AVX2 kernels agree for 100 attempts too; its AVX-512 kernels, whose rounding sends the run its own way at
+    the seventh attempt, for 87.
+    """
+    code = ('import models, conftest, test_trajectories as t; from core import get_dataset; '
+            'data = get_dataset(str(conftest.REFERENCE / "data_mnist.npz")); '
+            't.follow(t.Replay("xi_full_batch_lossbased", data), 90, lambda index: 5e-2)')
+    here = Path(__file__).parent
+    env = {**os.environ, 'TF_ENABLE_ONEDNN_OPTS': '0', 'PYTHONPATH': f'{here.parent}:{here}'}
+    subprocess.run([sys.executable, '-c', code], env=env, check=True)
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_rates_and_frames_follow_from_the_recorded_losses(name):
     run = reference_json(f'trajectories/{name}')
-    lr = run['config']['lr']
-    scheduler = scheduler_of(lr if isinstance(lr, float) else tuple(lr))
+    scheduler, first_lr = fresh_scheduler(run['config'])
     log_frame = run['config']['log_frame0']
-    if log_frame is not None:
-        scheduler.use_frame(log_frame)
-    np.testing.assert_allclose(scheduler.get().lr, run['first_lr'], rtol=1e-12)
+    np.testing.assert_allclose(first_lr, run['first_lr'], rtol=1e-12)
     for a in run['attempts']:
         if log_frame is not None:
             np.testing.assert_allclose(log_frame, a['log_frame'], rtol=1e-12, atol=1e-12)

@@ -1,0 +1,49 @@
+"""Ctrl-C and SIGTERM, held back while a run's state changes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """Within ``handled()``, Ctrl-C and SIGTERM raise KeyboardInterrupt, but inside ``held()`` only at its end."""
+
+    def __init__(self) -> None:
+        self._holding = self._pending = False
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Installs the handlers; without effect outside the main thread, where Python allows none."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {s: signal.signal(s, self._receive) for s in SIGNALS}
+        try:
+            yield
+        finally:
+            for s, handler in before.items():
+                signal.signal(s, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds an interrupt back until what is inside is complete."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+        if self._pending:
+            self._pending = False
+            raise KeyboardInterrupt
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._holding:
+            self._pending = True
+        else:
+            raise KeyboardInterrupt
