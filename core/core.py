@@ -74,7 +74,7 @@ class Core:
             {'flags': every flag, 'raw': {eid: record of the accepted epoch}}.
         """
         # Everything that can be refused is built before anything is written.
-        device = use_device(self.flags['gpu'])
+        device = use_device(self.flags['gpu'], self.flags['threads'])
         frame = self.flags['log_frame0'] if self.flags['train_mode'] is TrainMode.USE_FRAME else None
         scheduler, archiver = scheduler_of(self.flags['lr'], frame), archiver_of(self.flags['archive'])
         self._fetch_dataset()
@@ -109,7 +109,7 @@ class Core:
             raise UserError(f'lr must be a float for train_peek, not {lr!r}')
         workdir = Workdir(self.flags['log'])
         eids = _archived_epochs(workdir, self.flags['eid'])
-        use_device(self.flags['gpu'])
+        use_device(self.flags['gpu'], self.flags['threads'])
         self._fetch_dataset()
         self._build_model()
         permutations = self._permutations()

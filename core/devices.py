@@ -9,12 +9,13 @@ import tensorflow as tf
 from .errors import UserError
 
 
-def use_device(gpu: int | str | None) -> str:
+def use_device(gpu: int | str | None, threads: int | None = None) -> str:
     """Restricts TensorFlow to one device; must run before TensorFlow has computed anything.
 
     Args:
         gpu: the index of a GPU, or 'cpu'; None for the first GPU if there is one. An index that does not exist falls
             back to the CPU with a warning, as in the original.
+        threads: CPU threads that one operation may use; None for all cores.
 
     Returns:
         The device, in words.
@@ -40,6 +41,7 @@ def use_device(gpu: int | str | None) -> str:
         tf.config.set_visible_devices([], 'GPU')
         # The operations of one network run one after the other; a second queue of them only contends for the cores.
         tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(threads or 0)
     except RuntimeError:  # TensorFlow is already running, in a notebook say: its devices stay as they are
         return 'as already in use'
     return 'CPU'

@@ -140,6 +140,7 @@ FLAGS: dict[str, Flag] = {
     'permutations': Flag(None, _optional(_path), 'the path of an .npz file'),
     'seed': Flag(None, _optional(_integer(0)), 'a whole number of at least 0'),
     'gpu': Flag(None, _optional(_instance(int, str)), "the index of a GPU, or 'cpu'"),
+    'threads': Flag(None, _optional(_integer(1)), 'a number of CPU threads, at least 1'),
     'data_dir': Flag(None, _optional(_path), 'a directory'),
     'log': Flag(None, _optional(_path), 'a directory'),
     'eval_log': Flag(None, _optional(_path), 'a directory'),

@@ -12,7 +12,7 @@ FLAGS = {
     'lr': ('loss-based-v1', 0.1, 2 ** (1 / 5), 2 ** (1 / 10)),
     'archive': ('logloss', 10 ** 10),
     'E': 1000,
-    'B': 50,
+    'B': 20,
     'train_mode': TrainMode.USE_FRAME,
     'model': {
         'description': [
@@ -29,6 +29,7 @@ FLAGS = {
     },
     'loss_ub': 600.0,
     'print': True,
+    'threads': 1,  # for operations as small as these, a second thread costs more than it does
 }
 
 if __name__ == '__main__':

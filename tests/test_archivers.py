@@ -28,8 +28,9 @@ def test_a_loss_of_zero_is_kept_once():
 
 def test_a_relative_loss_of_zero_does_not_end_archiving():
     archiver = LogLossArchiver(10)
-    infos = [{'eid': e, 'log_frame': f, 'stats': {'loss': loss, 'log_loss': log_loss}} for e, (f, loss, log_loss) in
-             enumerate([(0.8, 0.5, 0.1), (0.0, 0.0, -900.0), (-900.0, 0.99, -900.01), (-900.01, 1e-5, -911.5)], start=1)]
+    epochs = [(0.8, 0.5, 0.1), (0.0, 0.0, -900.0), (-900.0, 0.99, -900.01), (-900.01, 1e-5, -911.5)]
+    infos = [{'eid': e, 'log_frame': log_frame, 'stats': {'loss': loss, 'log_loss': log_loss}}
+             for e, (log_frame, loss, log_loss) in enumerate(epochs, start=1)]
     assert [archiver.should_archive(i) for i in infos] == [True, True, False, True]
 
 
