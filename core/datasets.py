@@ -73,6 +73,7 @@ def _digits(data_dir: str | None) -> Dataset:
 def _tfds(name: str, source: str) -> Callable[[str | None], Dataset]:
     """A data set of TensorFlow Datasets, whose files are downloaded once from the host ``source``."""
     def load(data_dir: str | None) -> Dataset:
+        """Reads the data set from ``data_dir``, downloading it there first if need be."""
         import tensorflow_datasets as tfds
 
         where = os.path.expanduser(data_dir or os.environ.get('TFDS_DATA_DIR') or tfds.core.constants.DATA_DIR)

@@ -14,27 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REFERENCE, reference_json
+from runs import FLAGS, train
 
 import core
 from core import UserError, progress
 from core.workdir import Workdir
-from models import BiasMode, Model, SimpleSequential, TrainMode
-from models.margins import margins
-
-FLAGS = {
-    'dataset': 'digits', 'train_N': 300, 'test_N': 100, 'lr': ('loss-based-v1', 0.3, 2 ** (1 / 5), 2 ** (1 / 10)),
-    'E': 12, 'B': 50, 'train_mode': TrainMode.USE_FRAME, 'log_frame0': 1.5, 'loss_ub': 600.0,
-    'seed': 1, 'gpu': 'cpu', 'log': 'run',
-    'model': {'description': [['C', 4, [3, 3]], ['P'], ['F', 10, {'act': False}]], 'init': {'weight': 'he_normal'}},
-}
-
-
-def train(**changes):
-    """Runs FLAGS with changes; returns res, and the attempts of history.jsonl."""
-    flags = {**FLAGS, **changes}
-    res = core.run(flags)
-    return res, list(Workdir(flags['log']).read_history())
+from models import Model, SimpleSequential, TrainMode
 
 
 def test_the_directory_holds_what_the_original_leaves_and_more():
@@ -280,121 +265,6 @@ def test_runs_of_the_same_second_get_directories_of_their_own(monkeypatch):
     assert sorted(p.name for p in Path('logs/exper').iterdir()) == ['20260101_000000', '20260101_000000-2']
 
 
-# ---- replay ----
-
-REPLAY = 'viii_gentle'
-
-
-def replay_flags():
-    config = reference_json(f'trajectories/{REPLAY}')['config']
-    return {
-        **FLAGS, 'dataset': str(REFERENCE / 'data_mnist.npz'), 'train_N': config['n_train'], 'test_N': config['n_test'],
-        'model': {'description': config['description'], 'bias_mode': config['bias_mode']},
-        'lr': tuple(config['lr']), 'log_frame0': config['log_frame0'],
-        'B': config['batch'], 'E': 5, 'init_weights': str(REFERENCE / f'trajectories/{REPLAY}.npz'),
-        'permutations': str(REFERENCE / f'trajectories/{REPLAY}.npz')}
-
-
-def test_a_run_from_recorded_weights_and_permutations_repeats_the_original_attempt_by_attempt():
-    core.run(replay_flags())
-    reference = reference_json(f'trajectories/{REPLAY}')
-    expected, spread = reference['attempts'], reference['spread_end_to_end']['rows']
-    found = list(Workdir('run').read_history())
-    assert len(found) >= 5
-    for a, e, row in zip(found, expected, spread):
-        assert (a['eid'], a['cmd']) == (e['eid'], e['cmd'])
-        np.testing.assert_allclose(a['stats']['loss'], e['stats']['loss'], rtol=max(1e-5, 10 * row[3]))
-        np.testing.assert_allclose([a['lr'], a['next_lr']], [e['lr'], e['next_lr']], rtol=1e-12)
-
-
-@pytest.mark.parametrize('arrays, message', [
-    ({}, "has no array 'perm'"),
-    ({'perm': np.zeros((2, 300), int)}, "row 0 of 'perm' of p.npz is not a permutation of 0..299"),
-    ({'perm': np.arange(300)[np.newaxis] + 0.0}, "must be integers of shape [attempts, 300]"),
-    ({'perm': np.arange(200)[np.newaxis]}, 'not int64 of shape (1, 200); set train_N=200'),
-    ({'perm': np.arange(300)[np.newaxis]}, 'p.npz has 1 rows, and attempt 2 needs one more')])
-def test_permutations_that_do_not_serve_are_refused(arrays, message):
-    np.savez('p.npz', **arrays)
-    with pytest.raises(UserError) as e:
-        train(permutations='p.npz')
-    assert message in str(e.value)
-
-
-def test_initial_weights_that_do_not_fit_are_refused():
-    np.savez('w.npz', **{'init/conv1_f': np.zeros((3, 3, 1, 5), np.float32)})
-    with pytest.raises(UserError, match='init_weights, w.npz: the weights lack'):
-        train(init_weights='w.npz')
-
-
-# ---- train_peek ----
-
-def test_peek_trains_on_from_an_archived_epoch_without_touching_the_run():
-    train(archive=6, E=12)
-    before = {p.name: p.read_bytes() for p in Path('run').iterdir()}
-    res = core.run({'task': 'train_peek', 'log': 'run', 'eid': [6, 12], 'E': 3, 'B': 50, 'lr': 1e-3, 'gpu': 'cpu',
-                    'eval_log': 'peeked'})
-    assert {p.name: p.read_bytes() for p in Path('run').iterdir()} == before
-    history = {a['eid']: a for a in Workdir('run').read_history() if a['cmd'] == 'go'}
-    for eid in (6, 12):
-        (first, extra), *epochs = res[eid]
-        np.testing.assert_allclose(first['q_min'], history[eid]['stats']['q_min'], rtol=1e-6)
-        np.testing.assert_allclose(first['loss'], 1, rtol=1e-6, err_msg='the frame is the real loss of that epoch')
-        assert extra['q'].shape == (300,) and extra['q'].min() == np.float32(first['q_min'])
-        assert [info['eid'] for info, _ in epochs] == [eid + 1, eid + 2, eid + 3]
-        assert epochs[-1][0]['stats']['loss'] < first['loss']
-    with open('peeked/res', 'rb') as f:
-        assert pickle.load(f)[12][1][0]['stats'] == res[12][1][0]['stats']
-
-
-def test_peek_works_without_a_frame():
-    """B10: the original's fails in NORMAL mode."""
-    train(train_mode=TrainMode.NORMAL, lr=0.02, E=2)
-    res = core.run({'task': 'train_peek', 'log': 'run', 'E': 1, 'B': 50, 'lr': 0.02, 'gpu': 'cpu'})
-    assert res[2][1][0]['log_frame'] is None
-
-
-@pytest.mark.parametrize('changes, message', [
-    ({'eid': 7}, 'epoch 7 is not archived in run; archived epochs: 2'),
-    ({'lr': ('loss-based-v1', 0.1)}, 'lr must be a float for train_peek'),
-    ({'log': 'elsewhere'}, 'elsewhere is not the working directory of a run: it has no flags.json'),
-    ({'eval_log': 'run'}, 'run already holds results; choose another directory'),
-    ({'eval_log': 'run/stdout'}, 'cannot write in the directory run/stdout'),
-    ({'model': {**FLAGS['model'], 'act_type': 'linear'}, 'eid': 3}, 'epoch 3 is not archived in run'),
-    ({'log': None}, 'name the working directory of a run with --log')])
-def test_peeks_that_cannot_be_made_are_refused(changes, message):
-    train(E=2)
-    with pytest.raises(UserError) as e:
-        core.run({'task': 'train_peek', 'log': 'run', 'E': 1, 'B': 50, 'lr': 0.02, 'gpu': 'cpu', **changes})
-    assert message in str(e.value)
-
-
-@pytest.mark.parametrize('file, content, message', [
-    ('flags.json', b'[]', "flags.json is not a run's record"), ('flags.json', b'{"flags"', 'flags.json cannot be read'),
-    ('model-2.keras', b'', 'epoch 2: model-2.keras cannot be read'),
-    ('model-2.keras', b'PK\x03\x04 torn', 'epoch 2: model-2.keras cannot be read')])
-def test_a_damaged_run_is_refused(file, content, message):
-    train(E=2)
-    (Path('run') / file).write_bytes(content)
-    with pytest.raises(UserError) as e:
-        core.run({'task': 'train_peek', 'log': 'run', 'E': 1, 'B': 50, 'lr': 0.02, 'gpu': 'cpu'})
-    assert message in str(e.value) and '\n' not in str(e.value)
-
-
-def test_a_data_set_that_changed_since_the_run_is_refused():
-    x, y = (part[:100] for part in core.get_dataset('digits').train)
-    np.savez('data.npz', x_train=x, y_train=y, x_test=x, y_test=y)
-    train(dataset='data.npz', train_N='all', test_N='all', E=1)
-    np.savez('data.npz', x_train=x, y_train=y[::-1], x_test=x, y_test=y)
-    with pytest.raises(UserError, match='is not the file that the run in run was trained on'):
-        core.run({'task': 'train_peek', 'log': 'run', 'E': 1, 'B': 50, 'lr': 0.02, 'gpu': 'cpu'})
-
-
-def test_a_setting_reaches_into_the_recorded_model():
-    train(E=1)
-    changed = core.Core({'task': 'train_peek', 'log': 'run', 'lr': 0.1}, settings=[('model.act_type', 'linear')])
-    assert changed.flags['model'] == {**FLAGS['model'], 'act_type': 'linear'}
-
-
 def test_a_terminal_shows_a_bar_of_slow_epochs_that_is_gone_when_they_end(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
@@ -408,26 +278,3 @@ def test_a_terminal_shows_a_bar_of_slow_epochs_that_is_gone_when_they_end(monkey
     monkeypatch.setattr(sys, 'stderr', io.StringIO())
     with progress.epoch_bar(3, 600) as on_steps:
         assert on_steps is None
-
-
-# ---- a truth no code wrote ----
-
-def test_a_linear_network_reaches_the_hard_margin_of_the_support_vector_machine(digits):
-    """Crammer and Singer's multi-class SVM is the max-margin problem that the paper's theory names."""
-    from sklearn.svm import LinearSVC
-
-    x, y = (part[:60] for part in digits.train)
-    flat = x.reshape(len(x), -1).astype(np.float64)
-    svm = LinearSVC(multi_class='crammer_singer', fit_intercept=False, C=1e6, tol=1e-8, max_iter=10 ** 6,
-                    random_state=0)
-    w = svm.fit(flat, y).coef_
-    hard_margin = margins(flat @ w.T, y).min() / np.linalg.norm(w)
-    assert hard_margin > 0, 'separable'
-
-    np.savez('separable.npz', x_train=np.tile(x, (10, 1, 1, 1)), y_train=np.tile(y, 10), x_test=x, y_test=y)
-    linear = {'description': [['F', 10, {'act': False}]], 'bias_mode': BiasMode.NONE}
-    res, _ = train(dataset='separable.npz', train_N='all', test_N='all', lr=('loss-based-v1', 0.1), log_frame0=2.0,
-                   B=10, E=600, print=False, model=linear)
-    reached = res['raw'][600]['stats']['q_bar_min'] / hard_margin
-    assert 0.99 <= reached <= 1.0001
-    assert res['raw'][600]['stats']['log_loss'] < -300

@@ -93,8 +93,8 @@ def test_the_first_epoch_agrees_to_five_digits(replay):
             np.testing.assert_allclose(stats[key], a['stats'][key], rtol=1e-5, err_msg=key)
 
 
-def follow(replay, attempts: int, tolerance) -> None:
-    """Repeats a run from its start; tolerance(attempt) is that of the loss."""
+def check_follows(replay, attempts: int, tolerance) -> None:
+    """Asserts that a run repeated from its start decides alike, with losses within tolerance(attempt)."""
     replay.start_from('init')
     scheduler, lr = fresh_scheduler(replay.config)
     log_frame = replay.config['log_frame0']
@@ -120,11 +120,11 @@ def follow(replay, attempts: int, tolerance) -> None:
 def test_runs_stay_within_ten_times_the_spread_of_the_originals_own_reruns(name, attempts, mnist_images):
     replay = Replay(name, mnist_images)
     spread = {row[0]: row[3] or 0 for row in replay.run['spread_end_to_end']['rows']}
-    follow(replay, attempts, lambda index: max(1e-5, 10 * max(v for k, v in spread.items() if k <= index)))
+    check_follows(replay, attempts, lambda index: max(1e-5, 10 * max(v for k, v in spread.items() if k <= index)))
 
 
 def test_a_gentle_run_decides_alike_from_start_to_end(mnist_images):
-    follow(Replay('xii_small_lr_lossbased', mnist_images), 30, lambda index: 5e-2)
+    check_follows(Replay('xii_small_lr_lossbased', mnist_images), 30, lambda index: 5e-2)
 
 
 def test_a_full_batch_run_decides_alike_for_90_attempts():
@@ -135,7 +135,7 @@ def test_a_full_batch_run_decides_alike_for_90_attempts():
     """
     code = ('import models, conftest, test_trajectories as t; from core import get_dataset; '
             'data = get_dataset(str(conftest.REFERENCE / "data_mnist.npz")); '
-            't.follow(t.Replay("xi_full_batch_lossbased", data), 90, lambda index: 5e-2)')
+            't.check_follows(t.Replay("xi_full_batch_lossbased", data), 90, lambda index: 5e-2)')
     here = Path(__file__).parent
     env = {**os.environ, 'TF_ENABLE_ONEDNN_OPTS': '0', 'PYTHONPATH': f'{here.parent}:{here}'}
     subprocess.run([sys.executable, '-c', code], env=env, check=True)
