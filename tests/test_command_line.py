@@ -29,7 +29,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp('run')
     env = {**os.environ, 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
     env.pop('TF_CPP_MIN_LOG_LEVEL', None)
-    args = ['exper-quickstart-digits', *QUICK[2:], '--gpu', '7', '--set', 'model.act_type=relu2', '--set', 'lr=0.01']
+    args = ['exper-quickstart-digits', *QUICK[2:], '--gpu', '7', '--set', 'model.act_type=relu2', '--set', 'lr=0.001']
     done = subprocess.run([ROOT / 'run.sh', *args], capture_output=True, text=True, cwd=folder, env=env, timeout=200)
     assert done.returncode == 0, done.stderr
     return folder, done
@@ -47,7 +47,7 @@ def test_settings_of_the_command_line_win_over_the_config_file_and_are_recorded(
     folder, done = run
     (path,) = (folder / 'logs' / 'exper-quickstart-digits').iterdir()
     flags = json.loads((path / 'flags.json').read_text())['flags']
-    assert (flags['E'], flags['seed'], flags['lr'], flags['B']) == (2, 1, 0.01, 50)
+    assert (flags['E'], flags['seed'], flags['lr'], flags['B']) == (2, 1, 0.001, 20)
     assert flags['model']['act_type'] == 'relu2' and flags['model']['bias_mode'] == 'FIRST_LAYER'
 
 
