@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -99,3 +100,6 @@ def _main(argv: list[str], flags: Mapping[str, Any]) -> None:
         sys.exit(f'error: {e}')
     except KeyboardInterrupt:
         sys.exit('interrupted; accepted epochs are saved')
+    except BrokenPipeError:  # whatever read the output has gone, 'head' say; there is nobody left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

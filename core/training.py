@@ -200,10 +200,12 @@ class Training:
 
     def _save(self) -> None:
         """Writes what is not yet written of the last accepted epoch: the model, which is always archived, and res."""
-        if self._saved != self._eid:
-            self._save_res()
-        if self._archived != self._eid:
-            self._archive()
+        try:
+            if self._saved != self._eid:
+                self._save_res()
+        finally:  # what stops one, a closed terminal say, need not stop the other
+            if self._archived != self._eid:
+                self._archive()
 
     def _say_stuck(self, eid: int, info: EpochInfo) -> None:
         if info['stats'] is None:
