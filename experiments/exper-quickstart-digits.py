@@ -1,6 +1,8 @@
 """A small homogeneous CNN on scikit-learn's embedded digits: no download, no GPU.
 
     ./run.sh exper-quickstart-digits
+
+About 95 seconds on 2 CPU cores. With --seed 1: fitted in epoch 10, a loss of 1e-100 in epoch 758, 1e-127 at the end.
 """
 
 import core
