@@ -3,8 +3,8 @@
 
     ./run.sh exper-final-mnist-cnn-loss-based-lr --gpu 0
 
-A full attempt takes about 25 seconds on 2 CPU cores. With --seed 1: fitted in epoch 15, a loss of 1e-5 in epoch 17 and of
-1e-10 in epoch 39, at a normalised margin q_bar2_min of 8.2e-5, after 53 minutes.
+A full attempt takes about 25 seconds on 2 CPU cores. With --seed 1: fitted in epoch 15, a loss of 1e-5 in epoch 17
+and of 1e-10 in epoch 39, at a normalised margin q_bar2_min of 8.2e-5, after 53 minutes.
 """
 
 import core
