@@ -18,7 +18,12 @@ def build(case):
     spec = REFERENCE[case]
     model = SimpleSequential(case, (28, 28, 1), spec['description'], BiasMode[spec['bias_mode']], TrainMode.USE_FRAME,
                              act_type=spec['act_type'])
-    model.set_weights({k.split('/')[2]: v for k, v in ARRAYS.items() if k.startswith(f'{case}/weights/')})
+    if case.startswith('trained'):  # in the complete reference only
+        scale = np.float32(1.6 if case == 'trained_scaled' else 1)
+        weights = {k: scale * v for k, v in reference_npz('attacks').items() if k.startswith('weights/')}
+    else:
+        weights = {k: v for k, v in ARRAYS.items() if k.startswith(f'{case}/weights/')}
+    model.set_weights({k.split('/')[-1]: v for k, v in weights.items()})
     return model
 
 
