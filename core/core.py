@@ -49,8 +49,9 @@ class Core:
     def __init__(self, flags: Mapping[str, Any], overrides: Mapping[str, Any] | None = None,
                  settings: Sequence[tuple[str, Any]] = (), name: str = 'temp'):
         given = {**flags, **(overrides or {})}
-        if {**given, **dict(settings)}.get('task', 'train') != 'train':
-            given = {**_recorded(given.get('log')), **given}
+        asked = {**given, **dict(settings)}
+        if asked.get('task') == 'train_peek':
+            given = {**_recorded(asked.get('log')), **given}
         for key, value in settings:
             apply_setting(given, key, value)
         self.flags = merge(given)
@@ -200,7 +201,7 @@ def _recorded(log: str | None) -> dict[str, Any]:
     """
     if not log:
         raise UserError('name the working directory of a run with --log')
-    record = Workdir(log).read_flags()
+    record = Workdir(os.path.expanduser(log)).read_flags()
     recorded = {k: v for k, v in record['flags'].items() if k in RECORDED_FLAGS}
     source = record.get('dataset')
     if isinstance(source, dict) and 'path' in source:

@@ -88,7 +88,8 @@ def _constant_rate(lr: float, info: EpochInfo | None) -> float:
     loss = _loss_of(info)
     if info is None or not math.isfinite(loss):
         raise NumericalFailure(f'the training diverged at the constant learning rate {lr:g}; choose a smaller lr')
-    return lr if info['log_frame'] is None else lr * math.exp(info['log_frame']) * loss
+    log_frame = info.get('log_frame')
+    return lr if log_frame is None else lr * math.exp(log_frame) * loss
 
 
 class ConstLR(LRSchedulerWithFrame):

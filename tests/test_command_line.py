@@ -75,6 +75,8 @@ def test_peek_and_figure_are_made_from_the_directory(run):
      "error: E must be a number of epochs, at least 1, not 'soon'"),
     ('run.sh', ['exper-quickstart-digits', '--set', "model.description=[['F', 10], ['P']]"],
      "error: model: layer 2, ['P']: it cannot come after a dense layer"),
+    ('run.sh', ['exper-quickstart-digits', '--set', 'task=trian'],
+     "error: task must be train or train_peek, not 'trian'"),
     ('run.sh', ['exper-quickstart-digits', 'E=3'], "error: 'E=3' is not an option; flags are set with --set key=value"),
     ('run.sh', ['exper-quickstart-digits', '--sets', 'E=3'], "error: Unknown command line flag 'sets'"),
     ('run.sh', ['exper-quickstart-digits', '--seed', 'one'], "error: flag --seed=one: invalid literal for int()"),
