@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from absl import app, flags as absl_flags
+from absl import app, flags as absl_flags, logging
 
 from .core import Core
-from .errors import UserError
+from .errors import Interrupted, UserError
 from .flags import parse_setting
 from .workdir import Workdir
 
@@ -90,12 +90,17 @@ def _define() -> None:
 
 
 def _main(argv: list[str], flags: Mapping[str, Any]) -> None:
+    logging.set_verbosity(logging.WARNING)  # TensorFlow Datasets tells of every file it opens
     try:
         if len(argv) > 1:
             raise UserError(f'{argv[1]!r} is not an option; flags are set with --set key=value')
         given = {name: value for name in _PASSED_ON if (value := absl_flags.FLAGS[name].value) is not None}
         settings = [parse_setting(text) for text in absl_flags.FLAGS['set'].value]
         Core(flags, given, settings, name=Path(sys.argv[0]).stem).run()
+    except Interrupted as e:
+        print(e, file=sys.stderr)
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(1)  # TensorFlow is busy in a thread, and does not survive Python's tidying up
     except UserError as e:
         sys.exit(f'error: {e}')
     except KeyboardInterrupt:

@@ -17,16 +17,21 @@ import numpy as np
 import tensorflow as tf
 
 from models import ARCHITECTURES, Model, NumericalFailure, TrainMode
+from models.attacks import ATTACKS
+from models.certificate import certified_radii, lipschitz
+from models.margins import margins
 
 from . import datasets, progress
+from .attacking import GRIDS, Attacking, distribution
 from .devices import use_device
 from .errors import UserError, about
-from .flags import RECORDED_FLAGS, apply_setting, archiver_of, merge, scheduler_of
+from .evaluation import attack_arguments, chosen_indices, digests, earlier_flags, open_evaluation, portable_flags
+from .flags import EVALUATIONS, RECORDED_FLAGS, apply_setting, archiver_of, merge, scheduler_of
 from .replay import load_initial_weights, recorded_permutations
 from .training import Permutations, Training, TrainingSettings
 from .workdir import Workdir, plain
 
-_PURPOSES = {'permutation': 1, 'weights': 2}
+_PURPOSES = {'permutation': 1, 'weights': 2, 'attack': 3}
 """Every draw is a function of (seed, purpose, epoch, retry), so that a resumed or repeated run draws the same."""
 
 
@@ -50,21 +55,26 @@ class Core:
                  settings: Sequence[tuple[str, Any]] = (), name: str = 'temp'):
         given = {**flags, **(overrides or {})}
         asked = {**given, **dict(settings)}
-        if asked.get('task') == 'train_peek':
+        if asked.get('task', 'train') != 'train':
             given = {**_recorded(asked.get('log')), **given}
+        if asked.get('task') in EVALUATIONS:
+            earlier = earlier_flags(asked.get('eval_log'), name, flags, {**(overrides or {}), **dict(settings)})
+            given, settings = ({**given, **earlier}, ()) if earlier else (given, settings)
         for key, value in settings:
             apply_setting(given, key, value)
         self.flags = merge(given)
         if self.flags['seed'] is None:
             self.flags['seed'] = secrets.randbits(32)
         self.name = name
+        self._config = plain(portable_flags(flags))
         self._log_frame0_given = 'log_frame0' in given
         self.dataset: datasets.Dataset | None = None
         self.model: Model | None = None
 
     def run(self) -> dict[str, Any]:
         """Runs the task; returns its results, which are also in the working directory."""
-        return {'train': self.train, 'train_peek': self.train_peek}[self.flags['task']]()
+        return {'train': self.train, 'train_peek': self.train_peek, 'attack': self.attack, 'certify': self.certify,
+                }[self.flags['task']]()
 
     # ---- tasks ----
 
@@ -138,6 +148,90 @@ class Core:
         progress.say(f'{out.res_path} written')
         return res
 
+    def attack(self) -> dict[int, dict[str, np.ndarray]]:
+        """Attacks the archived models ``eid`` of the run ``log``, and records what was found in ``eval_log``.
+
+        Returns:
+            eid -> {'images', 'errors'}, see ``Attacking.run``; also in ``res``.
+
+        Raises:
+            UserError: flags that do not fit, an epoch that was not archived.
+            Interrupted: Ctrl-C or SIGTERM.
+        """
+        name, arguments = self.flags['attack_type'].name, attack_arguments(self.flags)
+        run, eids, (x, y), indices, device = self._to_measure()
+        with about(f'the attack {name}'):
+            attack = ATTACKS[name](self.model, **arguments)
+        out = self._evaluation(run, eids, device)
+        with progress.copy_stdout(out.stdout_path):
+            progress.print_flags(self.flags)
+            return Attacking(self.model, attack, x, y, indices, self.flags['attack_B'], run, out,
+                             [self.flags['seed'], _PURPOSES['attack']], self.flags['attack_eps_list'],
+                             self._about_evaluation(device)).run(eids)
+
+    def certify(self) -> dict[int, dict[str, Any]]:
+        """Certifies, for the archived models ``eid`` of the run ``log``, the L2 radius within which each image keeps
+        its class, and records it in ``eval_log``.
+
+        Returns:
+            eid -> {'radii': float64 [N], 'q': margins, float32 [N], 'lipschitz': constant of each layer below the
+            last}, see ``models.certificate``; also in ``res``.
+
+        Raises:
+            UserError: a network without a certificate, or an epoch that was not archived.
+        """
+        run, eids, (x, y), _, device = self._to_measure()
+        grid = self.flags['attack_eps_list'] or GRIDS['L2']
+        with about('certificate'):
+            lipschitz(self.model)  # refuses a network before anything is written
+        out = self._evaluation(run, eids, device)
+        res: dict[int, dict[str, Any]] = {}
+        summary = {**self._about_evaluation(device), 'norm': 'L2', 'epochs': {}}
+        with progress.copy_stdout(out.stdout_path):
+            progress.print_flags(self.flags)
+            for eid in eids:
+                start = time.perf_counter()
+                with about(f'epoch {eid}'):
+                    self.model.restore(run.find_model(eid))
+                    last, constants = lipschitz(self.model)
+                logits = self.model.test(x, y)['y_']
+                radii = certified_radii(logits, y, last, float(np.prod(list(constants.values()))))
+                res[eid] = {'radii': radii, 'q': margins(logits, y), 'lipschitz': constants}
+                summary['epochs'][eid] = {
+                    'images': len(radii), 'accuracy': float((logits.argmax(axis=1) == y).mean()),
+                    **distribution(radii),
+                    'certified_accuracy': {f'{eps:g}': float((radii > eps).mean()) for eps in grid},
+                    'lipschitz': constants, 'seconds': time.perf_counter() - start}
+                progress.print_certificate(eid, summary['epochs'][eid])
+            out.write_res(res)
+            out.write_summary(summary)
+            progress.say(f'{out.res_path} written')
+        return res
+
+    def _to_measure(self) -> tuple[Workdir, list[int], tuple[np.ndarray, np.ndarray], np.ndarray, str]:
+        """What both evaluations need: the run, its epochs, images and labels, their indices, the device."""
+        run = Workdir(self.flags['log'])
+        eids = _archived_epochs(run, self.flags['eid'])
+        device = use_device(self.flags['gpu'], self.flags['threads'])
+        self._fetch_dataset()
+        self._build_model()
+        x, y = (t.numpy() for t in getattr(self.dataset, self.flags['attack_set']))
+        indices = chosen_indices(self.flags, len(x))
+        with about(f'epoch {eids[0]}'):
+            self.model.restore(run.find_model(eids[0]))
+        return run, eids, (x[indices], y[indices]), indices, device
+
+    def _evaluation(self, run: Workdir, eids: list[int], device: str) -> Workdir:
+        record = {**self._record(device), 'evaluation': self.name, 'config': self._config, 'run': str(run.path),
+                  'models': digests(run, eids)}
+        out = open_evaluation(self.flags['eval_log'], run.path / self.name, record)
+        self.flags['eval_log'] = str(out.path)
+        return out
+
+    def _about_evaluation(self, device: str) -> dict[str, Any]:
+        settings = {k: plain(v) for k, v in self.flags.items() if k == 'lr' or k.startswith(('attack', 'eid', 'seed'))}
+        return {'evaluation': self.name, 'run': self.flags['log'], 'settings': settings, 'device': device}
+
     def _peek_frame(self) -> float | None:
         if self.flags['train_mode'] is TrainMode.NORMAL:
             return None
@@ -156,7 +250,7 @@ class Core:
                 raise UserError(f'{part}_N is {n}, but {self.flags["dataset"]} has {len(x)} images')
             parts.append((tf.constant(x[:n]), tf.constant(y[:n])))  # onto the device, once
         self.dataset = datasets.Dataset(*parts)
-        if self.flags['B'] > len(self.dataset.train[1]):
+        if self.flags['task'] not in EVALUATIONS and self.flags['B'] > len(self.dataset.train[1]):
             raise UserError(f'B is {self.flags["B"]}, more than the {len(self.dataset.train[1])} training images')
 
     def _build_model(self) -> None:

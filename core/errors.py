@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class Interrupted(UserError):
+    """A person's wish to stop, obeyed; the sentence says how to go on. Work may still be under way in a thread."""
+
+
 @contextmanager
 def about(subject: str) -> Iterator[None]:
     """Turns a ValueError raised inside into a UserError about ``subject``."""

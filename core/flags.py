@@ -24,11 +24,14 @@ from models import (
     LRSchedulerWithFrame,
     TrainMode,
 )
+from models.attacks import AttackType
 from models.types import did_you_mean, lookup
 
 from .errors import UserError, about
 
-TASKS = ('train', 'train_peek')
+TASKS = ('train', 'train_peek', 'attack', 'certify')
+EVALUATIONS = ('attack', 'certify')
+"""Tasks that measure archived models."""
 
 
 class Flag(NamedTuple):
@@ -93,6 +96,14 @@ def _count_or_all(value: Any) -> int | str:
     return 'all' if value == 'all' else _integer(1)(value)
 
 
+def _list_of(check: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    def check_all(value):
+        if not isinstance(value, (list, tuple, range)) or not value:
+            raise ValueError
+        return [check(v) for v in value]
+    return check_all
+
+
 def _epochs(value: Any) -> Any:
     if value in ('last', 'all'):
         return value
@@ -125,7 +136,7 @@ FLAGS: dict[str, Flag] = {
     'model': Flag(None, _instance(dict), "a dictionary with the network's description"),
     'train_mode': Flag(TrainMode.NORMAL, _member(TrainMode), _enum_names(TrainMode)),
     'log_frame0': Flag(math.log(math.log(10)), _number(-700, high=700), 'a number from -700 to 700'),
-    'lr': Flag(None, _named(_number(-math.inf)),
+    'lr': Flag(None, _optional(_named(_number(-math.inf))),
                "a float, or a tuple of a scheduler's name and its arguments"),
     'archive': Flag('idle', _named(_integer(0)),
                     "an int, an archiver's name, or a tuple of a name and arguments"),
@@ -136,6 +147,17 @@ FLAGS: dict[str, Flag] = {
     'print': Flag(True, _instance(bool), 'True or False'),
     'include_all_rt_loss_in_res': Flag(False, _instance(bool), 'True or False'),
     'eid': Flag('last', _epochs, "an epoch, a list of epochs, 'last' or 'all'"),
+    'attack_type': Flag(AttackType.L_2, _member(AttackType), _enum_names(AttackType)),
+    'attack_set': Flag('train', _one_of('train', 'test'), "'train' or 'test'"),
+    'attack_N': Flag('all', _count_or_all, "'all', or a number of images"),
+    'attack': Flag(None, _optional(_list_of(_integer(0))), 'a list of indices of images, each at least 0'),
+    'attack_B': Flag(64, _integer(1), 'a number of images, at least 1'),
+    'attack_eps_list': Flag(None, _optional(_list_of(_number(0, strict=True))), 'a list of numbers above 0'),
+    'attack_K': Flag(None, _optional(_integer(1)), 'a number of steps, at least 1'),
+    'attack_E': Flag(None, _optional(_integer(1)), 'a number of restarts, at least 1'),
+    'attack_normalize_output': Flag(None, _optional(_instance(bool)), 'True or False'),
+    'attack_initial_const': Flag(None, _optional(_number(0, strict=True)), 'a number above 0'),
+    'attack_options': Flag({}, _instance(dict), "a dictionary of the attack's own arguments"),
     'init_weights': Flag(None, _optional(_path), 'the path of an .npz file'),
     'permutations': Flag(None, _optional(_path), 'the path of an .npz file'),
     'seed': Flag(None, _optional(_integer(0)), 'a whole number of at least 0'),
@@ -205,7 +227,7 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in layer.items():
             _known(name, FLAGS, 'flag')
             flags[name] = value
-    for name in ('dataset', 'model', 'lr'):
+    for name in ('dataset', 'model') if flags['task'] in EVALUATIONS else ('dataset', 'model', 'lr'):
         if flags[name] is None:
             raise UserError(f'the flag {name!r} is missing; it must be {FLAGS[name].expects}')
     for name, flag in FLAGS.items():

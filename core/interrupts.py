@@ -4,11 +4,38 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
+
+T = TypeVar('T')
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def interruptible(call: Callable[[], T]) -> T:
+    """Calls it in a thread, so that Ctrl-C and SIGTERM raise KeyboardInterrupt at once, and not when TensorFlow returns
+    to Python minutes later. The thread is then left to itself; the process should end."""
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as e:
+            failures.append(e)
+
+    thread = threading.Thread(target=run, daemon=True)
+    with Interrupts().handled():
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.1)
+    if failures:
+        raise failures[0]
+    return results[0]
 
 
 class Interrupts:

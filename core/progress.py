@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 from tqdm import tqdm
 
 from models import EpochInfo
@@ -75,6 +77,39 @@ def print_epoch(info: EpochInfo, block: bool = True) -> None:
 
 def _stat(name: str, value: float) -> str:
     return f'    {name}: {value}' if isinstance(value, int) else f'    {name}: {value:.8f}    (E: {value:.8E})'
+
+
+@contextmanager
+def attack_bar(images: int, norm: str) -> Iterator[Callable[[int, np.ndarray], None]]:
+    """Shows how an evaluation gets on: a bar on a terminal, elsewhere a line every half minute.
+
+    Yields:
+        What to call with a number of further images done, and the distances so far.
+    """
+    done, last = 0, time.monotonic()
+    with tqdm(total=images, unit='image', leave=False, disable=not sys.stderr.isatty(), file=sys.stderr) as bar:
+        def tell(n: int, distances: np.ndarray) -> None:
+            nonlocal done, last
+            done += n
+            bar.set_postfix_str(f'median {norm} {np.median(distances):.4f}', refresh=False)
+            bar.update(n)
+            if bar.disable and done < images and time.monotonic() - last > 30:
+                last = time.monotonic()
+                say(f'{done} of {images} images, median {norm} {np.median(distances):.4f}')
+        yield tell
+
+
+def print_attack(eid: int, summary: Mapping[str, Any], norm: str) -> None:
+    """Prints the line of an epoch that was attacked."""
+    say(f"epoch #{eid}: {summary['images']} images, acc={summary['accuracy'] * 100:.3f}% "
+        f"fooled={summary['success_rate'] * 100:.3f}% median {norm}={summary['median']:.5g} "
+        f"[time={summary['seconds']:.1f}s]")
+
+
+def print_certificate(eid: int, summary: Mapping[str, Any]) -> None:
+    """Prints the line of an epoch that was certified."""
+    say(f"epoch #{eid}: {summary['images']} images, acc={summary['accuracy'] * 100:.3f}% "
+        f"median certified L2={summary['median']:.5g} [time={summary['seconds']:.1f}s]")
 
 
 def print_failure(info: EpochInfo, reason: str) -> None:

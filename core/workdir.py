@@ -5,11 +5,17 @@
         flags.json          every flag, and what else is needed to repeat the run
         history.jsonl       a line for every attempt at an epoch, retries included
         res                 a pickle in the original's layout
-        model-<eid>.keras   archived models
+            model-<eid>.keras   archived models
+
+An evaluation's, logs/<experiment>/<date>/<evaluation>/<date>/, has besides stdout, flags.json and res:
+
+        parts/<eid>-<n>.npz the results of the batch that begins at image n
+        summary.json        medians, means, quantiles, accuracies under attack
 """
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -25,8 +31,10 @@ from typing import Any
 import numpy as np
 
 from .errors import UserError
+from .npz import read_npz
 
 _MODEL = re.compile(r'model-(\d+)\.keras')
+_PART = re.compile(r'(\d+)-(\d+)\.npz')
 
 
 class Workdir:
@@ -77,6 +85,14 @@ class Workdir:
     def stdout_path(self) -> Path:
         return self.path / 'stdout'
 
+    @property
+    def summary_path(self) -> Path:
+        return self.path / 'summary.json'
+
+    @property
+    def parts_path(self) -> Path:
+        return self.path / 'parts'
+
     # ---- writing; each file appears whole or not at all ----
 
     def write_flags(self, record: dict[str, Any]) -> None:
@@ -97,6 +113,20 @@ class Workdir:
     def write_res(self, res: dict[str, Any]) -> None:
         """Pickles results of plain Python and NumPy types, so that they load without this project."""
         _replace(self.res_path, pickle.dumps(res, protocol=4))
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Writes summary.json."""
+        _replace(self.summary_path, (json.dumps(plain(summary), indent=2) + '\n').encode())
+
+    def write_part(self, eid: int, start: int, arrays: dict[str, np.ndarray]) -> None:
+        """Writes the results of an evaluation's batch."""
+        self.parts_path.mkdir(exist_ok=True)
+        data = io.BytesIO()
+        np.savez_compressed(data, **arrays)
+        _replace(self._part_path(eid, start), data.getvalue())
+
+    def _part_path(self, eid: int, start: int) -> Path:
+        return self.parts_path / f'{eid}-{start}.npz'
 
     def model_path(self, eid: int) -> Path:
         return self.path / f'model-{eid}.keras'
@@ -136,6 +166,23 @@ class Workdir:
         if not isinstance(record, dict) or not isinstance(record.get('flags'), dict):
             raise UserError(f"{self.flags_path} is not a run's record: it has no flags")
         return record
+
+    def parts(self) -> dict[int, list[int]]:
+        """The batches whose results are here: their first images, ascending, by epoch."""
+        if not self.parts_path.is_dir():
+            return {}
+        found: dict[int, list[int]] = {}
+        for m in filter(None, (_PART.fullmatch(p.name) for p in self.parts_path.iterdir())):
+            found.setdefault(int(m.group(1)), []).append(int(m.group(2)))
+        return {eid: sorted(starts) for eid, starts in sorted(found.items())}
+
+    def read_part(self, eid: int, start: int) -> dict[str, np.ndarray]:
+        """The arrays of ``write_part``.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        return read_npz(self._part_path(eid, start), 'evaluation')
 
     def read_history(self) -> Iterator[dict[str, Any]]:
         """The attempts, in order. A torn last line, left by a kill, is passed over.

@@ -1,0 +1,65 @@
+"""L2DeepFool: the attack of Moosavi-Dezfooli, Fawzi and Frossard."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from . import ops
+from .base import LABELS, SLACK, Attack, Net, Proposal
+
+
+class L2DeepFool(Attack):
+    """Steps to the nearest of the linearised class boundaries until the class changes (arXiv 1511.04599, algorithm 2).
+
+    As the original's evaluation ran it, with Foolbox 2: on logits divided by their largest magnitude (through which the
+    gradient flows), among the ``candidates`` classes with the largest logits at the clean image, with the overshoot
+    applied to every step, and clipping to the box after each.
+
+    Args:
+        model: ``Model``, or any Keras model that maps images to logits.
+        steps: the most steps for an image.
+        overshoot: by how much of itself a step is lengthened.
+        candidates: number of classes, the right one included, whose boundaries are considered.
+        compact: False keeps images whose search has finished in the batch, to no one's gain.
+    """
+
+    def __init__(self, model: Net, steps: int = 1000, overshoot: float = 0.05, candidates: int = 10,
+                 compact: bool = True):
+        super().__init__(model)
+        self.steps = steps
+        self.overshoot = overshoot
+        self.candidates = min(candidates, int(self.net.output_shape[-1]))
+        self.compact = compact
+        self._searched = self._compiled(self._search, self.images, LABELS)
+
+    def _run(self, x, y, rng):
+        return Proposal(*self._searched(x, y))
+
+    def _search(self, x, y):
+        top = tf.math.top_k(self.net(x, training=False), self.candidates).indices
+        found = tf.zeros_like(y, tf.bool)
+        x, found = ops.compacting_loop(self._step, [x, found], [y, tf.cast(top, tf.int64)], self.steps, self.compact)
+        return x, found | ops.is_wrong(self.net(x, training=False), y)
+
+    def _step(self, i, state, fixed):
+        x, _ = state
+        y, candidates = fixed
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            logits = self.quick_net(x)
+            scaled = logits / tf.reduce_max(tf.abs(logits), axis=1, keepdims=True)
+            gaps = [ops.logit_of(scaled, candidates[:, k]) - ops.logit_of(scaled, y) for k in range(self.candidates)]
+        gradients = tf.stack([tape.gradient(gap, x) for gap in gaps])  # [candidates, n, H, W, C]
+        del tape
+        # Clipping to the box shortens every step, so that steps to the boundary alone would approach it for ever.
+        size = tf.abs(tf.stack(gaps)) + 2 * SLACK
+        norms = tf.stack([ops.l2_norm(gradients[k]) for k in range(self.candidates)])
+        own = tf.transpose(candidates) == y
+        nearest = tf.argmin(tf.where(own | (norms == 0), x.dtype.max, size / tf.where(norms > 0, norms, 1)), axis=0)
+        rows = tf.stack([nearest, tf.range(tf.size(y, out_type=tf.int64))], axis=1)
+        norm = tf.gather_nd(norms, rows)
+        length = tf.where(norm > 0, tf.gather_nd(size, rows) / tf.square(norm), 0.0)
+        moved = tf.gather_nd(gradients, rows) * ops.per_image(length * (1 + self.overshoot))
+        wrong = ops.is_wrong(logits, y)
+        x = tf.where(ops.per_image(wrong), x, tf.clip_by_value(x + moved, *self.bounds))
+        return [x, wrong], wrong

@@ -1,0 +1,147 @@
+"""What the attacks' compiled loops are made of; tensors of one batch, images float32 [N, H, W, C]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from .base import SLACK
+
+
+def per_image(a: tf.Tensor) -> tf.Tensor:
+    """[N] -> [N, 1, 1, 1]."""
+    return a[:, tf.newaxis, tf.newaxis, tf.newaxis]
+
+
+def best_other(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """The largest logit of a class other than ``y``, [N]."""
+    mask = tf.one_hot(y, logits.shape[-1], on_value=True, off_value=False)
+    return tf.reduce_max(tf.where(mask, logits.dtype.min, logits), axis=1)
+
+
+def logit_of(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """The logit of class ``y``, [N]."""
+    return tf.gather(logits, y, axis=1, batch_dims=1)
+
+
+def lead(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """By how much the logit of class ``y`` leads every other, [N]; negative where the image is misclassified."""
+    return logit_of(logits, y) - best_other(logits, y)
+
+
+def is_wrong(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Whether a class other than ``y`` leads by more than rounding, bool [N]."""
+    return lead(logits, y) < -SLACK * tf.reduce_max(tf.abs(logits), axis=1)
+
+
+def value_and_gradient(net: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, value: Callable[[tf.Tensor], tf.Tensor]
+                       ) -> tuple[tf.Tensor, tf.Tensor]:
+    """The logits at ``x``, and the gradient with respect to ``x`` of ``value`` (of the logits, summed over images)."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        logits = net(x)
+        values = value(logits)
+    return logits, tape.gradient(values, x)
+
+
+def l2_norm(a: tf.Tensor) -> tf.Tensor:
+    """L2 norm of each image, [N]; neither under- nor overflows, whatever the scale."""
+    scale = tf.reduce_max(tf.abs(a), axis=[1, 2, 3])
+    safe = tf.where(scale > 0, scale, 1.0)
+    return scale * tf.sqrt(tf.reduce_sum(tf.square(a / per_image(safe)), axis=[1, 2, 3]))
+
+
+def unit(a: tf.Tensor) -> tf.Tensor:
+    """Each image scaled to L2 norm 1; zero stays zero."""
+    scale = tf.reduce_max(tf.abs(a), axis=[1, 2, 3])
+    a = a / per_image(tf.where(scale > 0, scale, 1.0))
+    norm = tf.sqrt(tf.reduce_sum(tf.square(a), axis=[1, 2, 3]))
+    return a / per_image(tf.where(norm > 0, norm, 1.0))
+
+
+def linf_norm(a: tf.Tensor) -> tf.Tensor:
+    """L-infinity norm of each image, [N]."""
+    return tf.reduce_max(tf.abs(a), axis=[1, 2, 3])
+
+
+def within_l2(a: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
+    """Each image scaled down to an L2 norm of at most ``radius``, [N] or a scalar."""
+    norm = l2_norm(a)
+    return a * per_image(tf.where(norm > radius, radius / tf.where(norm > 0, norm, 1.0), 1.0))
+
+
+def furthest_l2(x: tf.Tensor, bounds: tuple[float, float]) -> tf.Tensor:
+    """L2 distance of each image from the furthest corner of the box, [N]."""
+    return l2_norm(tf.maximum(x - bounds[0], bounds[1] - x))
+
+
+def to_boundary(lead: tf.Tensor, dual_norm: tf.Tensor) -> tf.Tensor:
+    """Distance from the linearised boundary, [N], of images that lead by ``lead`` with a gradient of that norm."""
+    return tf.abs(lead) / tf.where(dual_norm > 0, dual_norm, 1.0)
+
+
+def nearer(wrong: tf.Tensor, x: tf.Tensor, norm: tf.Tensor, best: tf.Tensor, best_norm: tf.Tensor
+           ) -> tuple[tf.Tensor, tf.Tensor]:
+    """The nearest images so far, and their norms [N]: those of ``x`` that are wrong and nearer replace the best."""
+    better = wrong & (norm < best_norm)
+    return tf.where(per_image(better), x, best), tf.where(better, norm, best_norm)
+
+
+def cosine_annealed(first: float, last: float, i: tf.Tensor, steps: int) -> tf.Tensor:
+    """From ``first`` at i = 0 to ``last`` at i = steps, along half a cosine."""
+    return last + (first - last) * (1 + tf.cos(math.pi * tf.cast(i, tf.float32) / steps)) / 2
+
+
+def compacting_loop(step: Callable, state: Sequence[tf.Tensor], fixed: Sequence[tf.Tensor], iterations: int,
+                    compact: bool = True) -> list[tf.Tensor]:
+    """Repeats ``step`` for every image until it is finished, at most ``iterations`` times.
+
+    Finished images are frozen, and leave the batch as soon as they are a quarter of it, so that they stop costing.
+
+    Args:
+        step: (iteration, state, fixed) -> (new state, bool [n]: whether each image is finished).
+        state: tensors [N, ...] that change.
+        fixed: tensors [N, ...] that do not.
+        iterations: the most steps.
+        compact: False keeps finished images in the batch; the results are the same but for rounding.
+
+    Returns:
+        The last state of every image.
+    """
+    n = tf.shape(state[0])[0]
+
+    def going(i, active, rows, final, state, fixed):
+        return (i < iterations) & tf.reduce_any(active)
+
+    def body(i, active, rows, final, state, fixed):
+        new, finished = step(i, state, fixed)
+        state = [_where(active, a, b) for a, b in zip(new, state)]
+        active &= ~finished
+        if compact:
+            left = tf.reduce_sum(tf.cast(active, tf.int32))
+            active, rows, final, state, fixed = tf.cond(
+                (left > 0) & (4 * left <= 3 * tf.size(rows)),
+                lambda: shrunk(active, rows, final, state, fixed), lambda: (active, rows, final, state, fixed))
+        return i + 1, active, rows, final, state, fixed
+
+    def shrunk(active, rows, final, state, fixed):
+        keep = tf.where(active)[:, 0]
+        active, rows_left, state_left, fixed = tf.nest.map_structure(
+            lambda a: tf.gather(a, keep), (active, rows, state, fixed))
+        return active, rows_left, _scatter(final, rows, state), state_left, fixed
+
+    start = (0, tf.ones([n], tf.bool), tf.range(n), list(state), list(state), list(fixed))
+    free = tf.nest.map_structure(lambda a: tf.TensorShape([None, *a.shape[1:]]), start[1:])
+    _, _, rows, final, state, _ = tf.while_loop(going, body, start, shape_invariants=(tf.TensorShape([]), *free))
+    return _scatter(final, rows, state)
+
+
+def _scatter(final: list[tf.Tensor], rows: tf.Tensor, state: list[tf.Tensor]) -> list[tf.Tensor]:
+    return [tf.tensor_scatter_nd_update(a, rows[:, tf.newaxis], b) for a, b in zip(final, state)]
+
+
+def _where(mask: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Of each image, ``a`` where the mask [N] is true, else ``b``."""
+    return tf.where(tf.reshape(mask, [-1] + [1] * (len(a.shape) - 1)), a, b)
