@@ -7,7 +7,7 @@ setup(
     version='0.1.0',
     description='Train deep networks to a large margin, measure it, and see how it got there',
     license='MIT',
-    packages=['core', 'models'],
+    packages=['core', 'models', 'models.attacks'],
     python_requires='>=3.10,<3.14',
     install_requires=[
         'absl-py',
@@ -16,12 +16,13 @@ setup(
         'matplotlib',
         'numpy',
         'scikit-learn',
+        'scipy',
         'tensorflow>=2.16',
         'tensorflow-datasets',
         'tqdm',
     ],
     extras_require={
         'gpu': ['tensorflow[and-cuda]>=2.16'],
-        'test': ['pytest'],
+        'test': ['foolbox>=3.3', 'hypothesis', 'pytest'],
     },
 )

@@ -105,7 +105,8 @@ class Attacking:
         arrays = {
             'index': self.indices[batch], 'label': y, 'clean': x, 'images': result.images,
             'distances': result.distances, 'success': result.success,
-            'clean_class': self.attack.logits(x).argmax(axis=1), 'class': self.attack.logits(result.images).argmax(axis=1),
+            'clean_class': self.attack.logits(x).argmax(axis=1),
+            'class': self.attack.logits(result.images).argmax(axis=1),
             'errors': _errors(result, x), 'time': np.float64(time.perf_counter() - began),
         }
         if result.eps is not None:

@@ -87,8 +87,8 @@ def chosen_indices(flags: Mapping[str, Any], size: int) -> np.ndarray:
             raise UserError(f'attack_N is {n}, but the {flags["attack_set"]} set of the run has {size} images')
         return np.arange(n)
     if max(flags['attack']) >= size:
-        raise UserError(f'attack: there is no image {max(flags["attack"])} in the {flags["attack_set"]} set of the run, '
-                        f'which has {size} images, counted from 0')
+        raise UserError(f'attack: there is no image {max(flags["attack"])} in the {flags["attack_set"]} set of the run '
+                        f'({size} images, counted from 0)')
     return np.array(flags['attack'], np.int64)
 
 
@@ -109,8 +109,8 @@ def earlier_flags(eval_log: str | None, name: str, config: Mapping[str, Any], co
         return None
     record = Workdir(eval_log).read_flags()
     if record.get('evaluation') != name:
-        raise UserError(f'{eval_log} does not hold an evaluation by {name}; choose another directory, or none for a new '
-                        'one')
+        raise UserError(f'{eval_log} does not hold an evaluation by {name}; choose another directory, or none for a '
+                        'new one')
     begun, flags = record['config'], record['flags']
     now, asked = plain(portable_flags(config)), plain(portable_flags(command_line))
     differs = [(k, begun.get(k), now.get(k)) for k in {**begun, **now} if begun.get(k) != now.get(k)]

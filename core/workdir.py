@@ -167,6 +167,20 @@ class Workdir:
             raise UserError(f"{self.flags_path} is not a run's record: it has no flags")
         return record
 
+    def read_summary(self) -> dict[str, Any]:
+        """The summary of an evaluation; empty while there is none yet.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        try:
+            summary = json.loads(self.summary_path.read_text())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as e:
+            raise UserError(f'{self.summary_path} cannot be read: {e}') from None
+        return summary if isinstance(summary, dict) else {}
+
     def parts(self) -> dict[int, list[int]]:
         """The batches whose results are here: their first images, ascending, by epoch."""
         if not self.parts_path.is_dir():

@@ -12,7 +12,8 @@ FLAGS = {
     'attack_set': 'train',
     'attack_N': 'all',
     'attack_B': 128,
-    'attack_options': {'stepsize': 0.05, 'iterations': 10},
+    'attack_K': 10,
+    'lr': 0.05,
 }
 
 if __name__ == '__main__':

@@ -12,7 +12,8 @@ FLAGS = {
     'attack_set': 'train',
     'attack_N': 'all',
     'attack_B': 128,
-    'attack_options': {'steps': 1000},
+    'attack_K': 1000,
+    'attack_normalize_output': True,
 }
 
 if __name__ == '__main__':

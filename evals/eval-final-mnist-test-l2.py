@@ -2,7 +2,8 @@
 
     ./eval.sh eval-final-mnist-test-l2 logs/RUN --gpu 0
 
-It takes days for 10,000 images on a CPU; --set attack_N=128 for a first look, eval-final-mnist-test-l2-fast for all of them.
+It takes a day or two for 10,000 images on a CPU; --set attack_N=128 for a first look,
+eval-final-mnist-test-l2-fast for all of them.
 """
 
 import core

@@ -13,9 +13,10 @@ from models import SimpleSequential
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ['types', '_tensorflow', 'lr_schedulers', 'archivers', 'losses', 'initializers', 'margins', 'base_model',
-          'simple_sequential']
-CORE = ['errors', 'npz', 'interrupts', 'attacking', 'flags', 'devices', 'workdir', 'datasets', 'progress', 'training',
-        'replay', 'core', 'app']
+          'chains', 'simple_sequential', 'certificate']
+ATTACKS = ['quick_gradient', 'base', 'ops', 'gradient_descent', 'minimum_norm']  # what the attacks have in common
+CORE = ['errors', 'npz', 'interrupts', 'flags', 'devices', 'workdir', 'datasets', 'progress', 'training', 'replay',
+        'attacking', 'evaluation', 'core', 'app']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 
@@ -39,8 +40,20 @@ def test_each_module_imports_only_from_those_before_it(package, order):
         assert inner <= set(order[:i]), f'{package}/{name}.py'
 
 
-def test_models_never_imports_core():
+def test_an_attack_imports_what_attacks_have_in_common_and_models_know_no_attack():
+    files = {p.stem: p for p in (ROOT / 'models/attacks').glob('*.py') if p.stem != '__init__'}
+    attacks = sorted(set(files) - set(ATTACKS))
+    for i, name in enumerate(ATTACKS + attacks):
+        inner = {n[1:] for n in imports(files[name]) if n.startswith('.') and not n.startswith('..')}
+        others = {'l2_fast': {'fmn', 'ddn', 'l2_deepfool'}}.get(name, set())  # made of other attacks
+        assert inner <= set(ATTACKS[:i]) | others, name
+        assert {n for n in imports(files[name]) if n.startswith('..')} <= {'..base_model', '..chains'}, name
     for path in (ROOT / 'models').glob('*.py'):
+        assert not any('attacks' in n for n in imports(path)), path.name
+
+
+def test_models_never_imports_core():
+    for path in (ROOT / 'models').rglob('*.py'):
         assert not {n.split('.')[0] for n in imports(path)} & {'core'}, path.name
 
 
@@ -49,7 +62,7 @@ def test_only_the_working_directory_knows_its_file_names():
         if path.stem != 'workdir':
             strings = {n.value for n in ast.walk(ast.parse(path.read_text()))
                        if isinstance(n, ast.Constant) and isinstance(n.value, str) and '\n' not in n.value}
-            assert not strings & {'history.jsonl', 'flags.json', 'stdout', 'res.tmp'}, path.name
+            assert not strings & {'history.jsonl', 'flags.json', 'stdout', 'summary.json', 'parts'}, path.name
 
 
 def test_the_originals_experiments_are_all_there():

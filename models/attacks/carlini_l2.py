@@ -96,18 +96,14 @@ class CarliniL2(Attack):
             Whether each image was hit; the smallest squared distances so far and their images; steps taken.
         """
         clean = self._to_image(start)
-        w, m, v = tf.zeros_like(start), tf.zeros_like(start), tf.zeros_like(start)
-        power1, power2 = tf.constant(1.0), tf.constant(1.0)
+        state = self._initial(start)
         hit = tf.zeros_like(best_l2, tf.bool)
         mark = tf.constant(np.inf, tf.float64)
         period = max(1, self.max_iterations // 10)
         count = 0
         for i in tf.range(self.max_iterations):
-            loss, gradient, image, l2, wins = self._look(w, start, clean, y, const)
-            power1, power2 = power1 * _BETA1, power2 * _BETA2
-            m += (gradient - m) * (1 - _BETA1)
-            v += (tf.square(gradient) - v) * (1 - _BETA2)
-            w -= self.learning_rate * tf.sqrt(1 - power2) / (1 - power1) * m / (tf.sqrt(v) + _EPSILON)
+            loss, gradient, image, l2, wins = self._look(state[0], start, clean, y, const)
+            state = self._adam(gradient, *state)
             count = i + 1
             if self.abort_early and i % period == 0:
                 loss = tf.cast(loss, tf.float64)
@@ -119,6 +115,18 @@ class CarliniL2(Attack):
             best_l2 = tf.where(better, l2, best_l2)
             best_image = tf.where(ops.per_image(better), image, best_image)
         return hit, best_l2, best_image, count
+
+    @staticmethod
+    def _initial(start):
+        """The variable w, Adam's moments, and the powers of its betas."""
+        return tf.zeros_like(start), tf.zeros_like(start), tf.zeros_like(start), tf.constant(1.0), tf.constant(1.0)
+
+    def _adam(self, gradient, w, m, v, power1, power2):
+        power1, power2 = power1 * _BETA1, power2 * _BETA2
+        m += (gradient - m) * (1 - _BETA1)
+        v += (tf.square(gradient) - v) * (1 - _BETA2)
+        w -= self.learning_rate * tf.sqrt(1 - power2) / (1 - power1) * m / (tf.sqrt(v) + _EPSILON)
+        return w, m, v, power1, power2
 
     def _to_image(self, w: tf.Tensor) -> tf.Tensor:
         return tf.tanh(w) * ((self.bounds[1] - self.bounds[0]) / 2) + (self.bounds[0] + self.bounds[1]) / 2
@@ -134,5 +142,5 @@ class CarliniL2(Attack):
             lead = ops.lead(logits, y) * (-1.0 if self.targeted else 1.0) + self.confidence
             l2 = tf.reduce_sum(tf.square(image - clean), axis=[1, 2, 3])
             loss = tf.reduce_sum(const * tf.maximum(0.0, lead)) + tf.reduce_sum(l2)
-        wins = lead < -SLACK * tf.reduce_max(tf.abs(logits), axis=1)
+        wins = lead < -SLACK * ops.largest(logits)
         return loss, tape.gradient(loss, w), image, l2, wins

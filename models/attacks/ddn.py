@@ -23,12 +23,12 @@ class DDN(MinimumNormAttack):
         final_gamma: what gamma is cosine-annealed to; None, as in the paper, for no change. From 0.2 to 0.01 takes a
             third of the steps to the same distance.
         init_epsilon: norm of the first perturbation; None for each image's distance to the linearised boundary.
-        starts: number of searches; the first begins at the clean image, the others at a random point at distance 1.
+        starts: number of searches; the first begins at the clean image, the others at random points around it.
     """
 
     def __init__(self, model: Net, steps: int = 100, gamma: float = 0.05, final_gamma: float | None = None,
                  init_epsilon: float | None = 1.0, starts: int = 1):
-        super().__init__(model, steps, starts, start_radius=1.0)
+        super().__init__(model, steps, starts)
         self.gamma = gamma
         self.final_gamma = gamma if final_gamma is None else final_gamma
         self.init_epsilon = init_epsilon

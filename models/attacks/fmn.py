@@ -15,8 +15,8 @@ class FMN(MinimumNormAttack):
     ball whose radius is, until the class first changes, that of the linearised boundary, and then shrinks while the
     image is misclassified and grows while it is not (Pintor et al., arXiv 2102.12827, algorithm 1).
 
-    The first radius is lengthened by gamma too: where the box clips every step, the paper's approaches the boundary from
-    within and may never cross it.
+    The first radius is lengthened by gamma too: where the box clips every step, the paper's approaches the boundary
+    from within and may never cross it.
 
     Args:
         model: ``Model``, or any Keras model that maps images to logits.
@@ -24,13 +24,12 @@ class FMN(MinimumNormAttack):
         alpha: L2 length of the first step; steps are cosine-annealed to a hundredth of it.
         gamma: first relative change of the radius, cosine-annealed to 0.001.
         norm: 'L2' or 'Linf'.
-        starts: number of searches; the first begins at the clean image, the others at a random point at L2 distance
-            ``alpha`` from it.
+        starts: number of searches; the first begins at the clean image, the others at random points around it.
     """
 
     def __init__(self, model: Net, steps: int = 100, alpha: float = 1.0, gamma: float = 0.05, norm: str = 'L2',
                  starts: int = 1):
-        super().__init__(model, steps, starts, alpha)
+        super().__init__(model, steps, starts)
         if norm not in ('L2', 'Linf'):
             raise ValueError(f"norm must be 'L2' or 'Linf', not {norm!r}")
         self.alpha = alpha

@@ -79,5 +79,5 @@ class L2BIM(Attack):
 
     @staticmethod
     def _cross_entropy(logits, y):
-        scaled = logits / tf.reduce_max(tf.abs(logits), axis=1, keepdims=True)
+        scaled = logits / ops.largest(logits)[:, tf.newaxis]
         return tf.nn.sparse_softmax_cross_entropy_with_logits(y, scaled)

@@ -11,24 +11,27 @@ from .base import LABELS, SLACK, Attack, Net, Proposal
 class L2DeepFool(Attack):
     """Steps to the nearest of the linearised class boundaries until the class changes (arXiv 1511.04599, algorithm 2).
 
-    As the original's evaluation ran it, with Foolbox 2: on logits divided by their largest magnitude (through which the
-    gradient flows), among the ``candidates`` classes with the largest logits at the clean image, with the overshoot
-    applied to every step, and clipping to the box after each.
+    As Foolbox 2 did it for the original's evaluation: among the ``candidates`` classes with the largest logits at the
+    clean image, with the overshoot applied to every step, and clipping to the box after each.
 
     Args:
         model: ``Model``, or any Keras model that maps images to logits.
         steps: the most steps for an image.
         overshoot: by how much of itself a step is lengthened.
         candidates: number of classes, the right one included, whose boundaries are considered.
+        normalize_output: whether logits are divided by their largest magnitude, through which the gradient then flows,
+            as in the original's evaluation. The steps differ a little; the scale of the logits has no effect in either
+            case.
         compact: False keeps images whose search has finished in the batch, to no one's gain.
     """
 
     def __init__(self, model: Net, steps: int = 1000, overshoot: float = 0.05, candidates: int = 10,
-                 compact: bool = True):
+                 normalize_output: bool = False, compact: bool = True):
         super().__init__(model)
         self.steps = steps
         self.overshoot = overshoot
         self.candidates = min(candidates, int(self.net.output_shape[-1]))
+        self.normalize_output = normalize_output
         self.compact = compact
         self._searched = self._compiled(self._search, self.images, LABELS)
 
@@ -47,12 +50,12 @@ class L2DeepFool(Attack):
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(x)
             logits = self.quick_net(x)
-            scaled = logits / tf.reduce_max(tf.abs(logits), axis=1, keepdims=True)
-            gaps = [ops.logit_of(scaled, candidates[:, k]) - ops.logit_of(scaled, y) for k in range(self.candidates)]
+            scores = logits / ops.largest(logits)[:, tf.newaxis] if self.normalize_output else logits
+            gaps = [ops.logit_of(scores, candidates[:, k]) - ops.logit_of(scores, y) for k in range(self.candidates)]
         gradients = tf.stack([tape.gradient(gap, x) for gap in gaps])  # [candidates, n, H, W, C]
         del tape
         # Clipping to the box shortens every step, so that steps to the boundary alone would approach it for ever.
-        size = tf.abs(tf.stack(gaps)) + 2 * SLACK
+        size = tf.abs(tf.stack(gaps)) + 2 * SLACK * ops.largest(scores)
         norms = tf.stack([ops.l2_norm(gradients[k]) for k in range(self.candidates)])
         own = tf.transpose(candidates) == y
         nearest = tf.argmin(tf.where(own | (norms == 0), x.dtype.max, size / tf.where(norms > 0, norms, 1)), axis=0)

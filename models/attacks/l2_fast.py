@@ -7,26 +7,36 @@ import numpy as np
 from .base import Attack, Net, Proposal
 from .ddn import DDN
 from .fmn import FMN
+from .l2_deepfool import L2DeepFool
 
 
 class L2Fast(Attack):
-    """Keeps each image's nearest result of FMN and DDN, from the clean image and from random starts.
-
-    DDN runs with an annealed gamma and from the linearised boundary, which suits few steps.
+    """Keeps each image's nearest result of searches that differ: FMN from the clean image; FMN from where DeepFool
+    ends, which may be in another class; DDN from the clean image, with an annealed gamma and from the linearised
+    boundary, which suits few steps; and FMN from random points around the clean image.
 
     Args:
         model: ``Model``, or any Keras model that maps images to logits.
         steps: gradient steps of each search.
-        starts: number of searches by FMN, the first from the clean image; one more, by DDN, begins there too.
+        starts: number of searches, in that order.
     """
 
-    def __init__(self, model: Net, steps: int = 100, starts: int = 2):
+    def __init__(self, model: Net, steps: int = 60, starts: int = 8):
         super().__init__(model)
-        self.searches = (FMN(model, steps, starts=starts),
-                         DDN(model, steps, gamma=0.2, final_gamma=0.01, init_epsilon=None))
+        self.starts = starts
+        self.fmn = FMN(model, steps)
+        self.deepfool = L2DeepFool(model, steps=10)
+        self.ddn = DDN(model, steps, gamma=0.2, final_gamma=0.01, init_epsilon=None)
 
     def _run(self, x, y, rng):
-        results = [search.attack(x, y, rng) for search in self.searches]
-        distances = np.stack([r.distances for r in results])
-        images = np.stack([r.images for r in results])[distances.argmin(axis=0), np.arange(len(x))]
-        return Proposal(images, np.isfinite(distances).any(axis=0))
+        clean = np.zeros_like(x)
+        best = self.fmn.search(x, y, clean, (x, np.full(len(x), np.inf, np.float32)))
+        if self.starts > 1:
+            fooled = self.deepfool.attack(x, y)
+            delta = np.where(fooled.success[:, np.newaxis, np.newaxis, np.newaxis], fooled.images - x, clean)
+            best = self.fmn.search(x, y, delta, best)
+        if self.starts > 2:
+            best = self.ddn.search(x, y, clean, best)
+        for start in range(1, self.starts - 2):
+            best = self.fmn.search(x, y, self.fmn.random_start(x, start, best, rng), best)
+        return Proposal(best[0], np.isfinite(best[1]))

@@ -66,7 +66,8 @@ class LinfPGDAttack(Attack):
     def _descend(self, x, clean, y, eps, step):
         """k steps from x, float64 as in the original; the network sees float32."""
         for _ in tf.range(self.k):
-            _, gradient = ops.value_and_gradient(self.quick_net, tf.cast(x, tf.float32), lambda z: self._objective(z, y))
+            seen = tf.cast(x, tf.float32)
+            _, gradient = ops.value_and_gradient(self.quick_net, seen, lambda z: self._objective(z, y))
             x += step * tf.cast(tf.sign(gradient), tf.float64)
             x = tf.clip_by_value(tf.clip_by_value(x, clean - eps, clean + eps), *self.bounds)
         x = tf.cast(x, tf.float32)

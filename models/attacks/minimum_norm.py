@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from .base import LABELS, PER_IMAGE, Attack, Net, Proposal
+
+START_FACTORS = (0.75, 1.5, 2.25)
+"""L2 distances of random starts from the clean image, in units of the least L2 distance found so far."""
 
 
 class MinimumNormAttack(Attack):
@@ -16,16 +20,13 @@ class MinimumNormAttack(Attack):
     Args:
         model: ``Model``, or any Keras model that maps images to logits.
         steps: gradient steps of a search.
-        starts: number of searches; the first begins at the clean image, the others at a random point at distance
-            ``start_radius`` from it.
-        start_radius: L2 distance.
+        starts: number of searches; the first begins at the clean image, the others at random points around it.
     """
 
-    def __init__(self, model: Net, steps: int, starts: int, start_radius: float):
+    def __init__(self, model: Net, steps: int, starts: int):
         super().__init__(model)
         self.steps = steps
         self.starts = starts
-        self.start_radius = start_radius
         self._searched = self._compiled(self._search, self.images, LABELS, self.images, self.images, PER_IMAGE)
 
     @abstractmethod
@@ -33,12 +34,23 @@ class MinimumNormAttack(Attack):
         """Searches from ``x + delta``; returns the nearest misclassified images, and norms, including those given."""
 
     def _run(self, x, y, rng):
-        best = x, np.full(len(x), np.inf, np.float32)
-        for start in range(self.starts):
-            delta = np.zeros_like(x)
-            if start:
-                noise = rng.normal(size=x.shape)
-                noise *= self.start_radius / np.sqrt(np.square(noise).sum(axis=(1, 2, 3), keepdims=True))
-                delta = (np.clip(x + noise, *self.bounds) - x).astype(np.float32)
-            best = self._searched(x, y, delta, *best)
+        best = self.search(x, y, np.zeros_like(x), (x, np.full(len(x), np.inf, np.float32)))
+        for start in range(1, self.starts):
+            best = self.search(x, y, self.random_start(x, start, best, rng), best)
         return Proposal(best[0], np.isfinite(best[1]))
+
+    def search(self, x: np.ndarray, y: np.ndarray, delta: np.ndarray, best: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """One search from ``x + delta``, on top of the best images and norms, inf where there is none, so far."""
+        return self._searched(x, y, delta, *best)
+
+    def random_start(self, x: np.ndarray, start: int, best: Sequence[np.ndarray], rng) -> np.ndarray:
+        """Random perturbations for the search with this number, scaled by what was found so far."""
+        found = np.isfinite(best[1])
+        radius = START_FACTORS[(start - 1) % len(START_FACTORS)] * np.where(found, _l2(best[0] - x), 1.0)
+        noise = rng.normal(size=x.shape)
+        noise *= (radius / _l2(noise))[:, np.newaxis, np.newaxis, np.newaxis]
+        return (np.clip(x + noise, *self.bounds) - x).astype(np.float32)
+
+
+def _l2(a: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(a, dtype=np.float64).sum(axis=(1, 2, 3)))

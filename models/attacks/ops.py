@@ -33,7 +33,12 @@ def lead(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
 
 def is_wrong(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Whether a class other than ``y`` leads by more than rounding, bool [N]."""
-    return lead(logits, y) < -SLACK * tf.reduce_max(tf.abs(logits), axis=1)
+    return lead(logits, y) < -SLACK * largest(logits)
+
+
+def largest(logits: tf.Tensor) -> tf.Tensor:
+    """The largest magnitude of a logit, [N]."""
+    return tf.reduce_max(tf.abs(logits), axis=1)
 
 
 def value_and_gradient(net: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, value: Callable[[tf.Tensor], tf.Tensor]
