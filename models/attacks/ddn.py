@@ -13,8 +13,8 @@ class DDN(MinimumNormAttack):
     """Minimises the L2 distance: each step turns the perturbation along the gradient and then sets its norm, which
     shrinks by a factor while the image is misclassified and grows while it is not (Rony et al., arXiv 1811.09600).
 
-    The gradient is that of the lead of the right class over the best other, not of the cross entropy of the paper,
-    which has no float32 gradient at large leads.
+    The gradient is that of the lead of the right class over a smooth maximum of the others, not of the cross entropy of
+    the paper, which has no float32 gradient at large leads.
 
     Args:
         model: ``Model``, or any Keras model that maps images to logits.
@@ -34,10 +34,11 @@ class DDN(MinimumNormAttack):
         self.init_epsilon = init_epsilon
 
     def _search(self, x, y, delta, best, best_norm):
+        spread = ops.inverse_spread(self.quick_net(x), y)
         furthest = ops.furthest_l2(x, self.bounds)
         epsilon = tf.fill([tf.shape(x)[0]], 1.0 if self.init_epsilon is None else float(self.init_epsilon))
         for i in tf.range(self.steps):
-            logits, gradient = ops.value_and_gradient(self.quick_net, x + delta, lambda z: ops.lead(z, y))
+            logits, gradient = ops.lead_gradient(self.quick_net, x + delta, y, spread * ops.sharpening(i, self.steps))
             wrong = ops.is_wrong(logits, y)
             best, best_norm = ops.nearer(wrong, x + delta, ops.l2_norm(delta), best, best_norm)
             gamma = ops.cosine_annealed(self.gamma, self.final_gamma, i, self.steps)

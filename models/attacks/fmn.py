@@ -11,9 +11,10 @@ from .minimum_norm import MinimumNormAttack
 
 
 class FMN(MinimumNormAttack):
-    """Minimises the distance: each step follows the gradient of the lead of the right class, and is projected onto a
-    ball whose radius is, until the class first changes, that of the linearised boundary, and then shrinks while the
-    image is misclassified and grows while it is not (Pintor et al., arXiv 2102.12827, algorithm 1).
+    """Minimises the distance: each step follows the gradient of the lead of the right class over a smooth maximum of
+    the others, and is projected onto a ball whose radius is, until the class first changes, that of the linearised
+    boundary, and then shrinks while the image is misclassified and grows while it is not (Pintor et al., arXiv
+    2102.12827, algorithm 1).
 
     The first radius is lengthened by gamma too: where the box clips every step, the paper's approaches the boundary
     from within and may never cross it.
@@ -39,12 +40,13 @@ class FMN(MinimumNormAttack):
     def _search(self, x, y, delta, best, best_norm):
         flat = self.norm == 'Linf'
         size = ops.linf_norm if flat else ops.l2_norm
+        spread = ops.inverse_spread(self.quick_net(x), y)
         furthest = ops.linf_norm(tf.ones_like(x)) if flat else ops.furthest_l2(x, self.bounds)
         epsilon = tf.fill([tf.shape(x)[0]], np.float32(np.inf))
         found = tf.zeros_like(y, tf.bool)
         own_norm = tf.fill([tf.shape(x)[0]], np.float32(np.inf))  # of this search, which steers by it
         for i in tf.range(self.steps):
-            logits, gradient = ops.value_and_gradient(self.quick_net, x + delta, lambda z: ops.lead(z, y))
+            logits, gradient = ops.lead_gradient(self.quick_net, x + delta, y, spread * ops.sharpening(i, self.steps))
             wrong, norm = ops.is_wrong(logits, y), size(delta)
             best, best_norm = ops.nearer(wrong, x + delta, norm, best, best_norm)
             own_norm = tf.where(wrong, tf.minimum(own_norm, norm), own_norm)

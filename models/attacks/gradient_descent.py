@@ -19,9 +19,9 @@ DEFAULT_EPS = {
 class GradientDescentAttack(Attack):
     """The smallest of given budgets within which gradient steps find a wrong class.
 
-    A step reduces the lead of the right class over the best other; it goes along the gradient (L2), or along its signs
-    (L-infinity), and is projected onto the budget's ball and the box. Every point on the way is looked at, and an image
-    that is fooled is done.
+    A step reduces the lead of the right class over a smooth maximum of the others; it goes along the gradient (L2), or
+    along its signs (L-infinity), and is projected onto the budget's ball and the box. Every point on the way is looked
+    at, and an image that is fooled is done.
 
     Args:
         model: ``Model``, or any Keras model that maps images to logits.
@@ -76,15 +76,16 @@ class GradientDescentAttack(Attack):
 
     def _descend(self, x, clean, y, eps):
         def step(i, state, fixed):
-            (x, _), (clean, y) = state, fixed
-            logits, gradient = ops.value_and_gradient(self.quick_net, x, lambda z: ops.lead(z, y))
+            (x, _), (clean, y, spread) = state, fixed
+            logits, gradient = ops.lead_gradient(self.quick_net, x, y, spread * ops.sharpening(i, self.k))
             wrong = ops.is_wrong(logits, y)
             moved = self._project(x - eps * self.a * self._direction(gradient) - clean, eps)
             x = tf.where(ops.per_image(wrong), x, tf.clip_by_value(clean + moved, *self.bounds))
             return [x, wrong], wrong
 
         found = tf.zeros_like(y, tf.bool)
-        x, found = ops.compacting_loop(step, [x, found], [clean, y], self.k, self.compact)
+        spread = ops.inverse_spread(self.quick_net(clean), y)
+        x, found = ops.compacting_loop(step, [x, found], [clean, y, spread], self.k, self.compact)
         return x, found | ops.is_wrong(self.net(x, training=False), y)
 
     def _direction(self, gradient):

@@ -7,13 +7,11 @@ import numpy as np
 from .base import Attack, Net, Proposal
 from .ddn import DDN
 from .fmn import FMN
-from .l2_deepfool import L2DeepFool
 
 
 class L2Fast(Attack):
-    """Keeps each image's nearest result of searches that differ: FMN from the clean image; FMN from where DeepFool
-    ends, which may be in another class; DDN from the clean image, with an annealed gamma and from the linearised
-    boundary, which suits few steps; and FMN from random points around the clean image.
+    """Keeps each image's nearest result of searches that differ: FMN from the clean image; DDN from there, with an
+    annealed gamma and from the linearised boundary, which suits few steps; and FMN from random points around it.
 
     Args:
         model: ``Model``, or any Keras model that maps images to logits.
@@ -25,18 +23,13 @@ class L2Fast(Attack):
         super().__init__(model)
         self.starts = starts
         self.fmn = FMN(model, steps)
-        self.deepfool = L2DeepFool(model, steps=10)
         self.ddn = DDN(model, steps, gamma=0.2, final_gamma=0.01, init_epsilon=None)
 
     def _run(self, x, y, rng):
         clean = np.zeros_like(x)
         best = self.fmn.search(x, y, clean, (x, np.full(len(x), np.inf, np.float32)))
         if self.starts > 1:
-            fooled = self.deepfool.attack(x, y)
-            delta = np.where(fooled.success[:, np.newaxis, np.newaxis, np.newaxis], fooled.images - x, clean)
-            best = self.fmn.search(x, y, delta, best)
-        if self.starts > 2:
             best = self.ddn.search(x, y, clean, best)
-        for start in range(1, self.starts - 2):
+        for start in range(1, self.starts - 1):
             best = self.fmn.search(x, y, self.fmn.random_start(x, start, best, rng), best)
         return Proposal(best[0], np.isfinite(best[1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from .base import SLACK
@@ -31,6 +32,34 @@ def lead(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return logit_of(logits, y) - best_other(logits, y)
 
 
+SOFTEST, SHARPEST = 7.0, 50.0
+"""Inverse widths of the smooth maximum of ``soft_lead`` at the first and last step, in units of the logits' spread."""
+
+
+def sharpening(i: tf.Tensor, steps: int) -> tf.Tensor:
+    """How sharp the maximum of ``soft_lead`` is at step i. Early on many classes count, so that the search is not tied
+    to the one that happens to be second at the clean image; at the end only those at the boundary do."""
+    return SOFTEST * (SHARPEST / SOFTEST) ** (tf.cast(i, tf.float32) / steps)
+
+
+def inverse_spread(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """The inverse, [N], of how far the logit of class ``y`` is from the mean of the others."""
+    classes = tf.cast(tf.shape(logits)[1], logits.dtype)
+    own = logit_of(logits, y)
+    spread = own - (tf.reduce_sum(logits, axis=1) - own) / (classes - 1)
+    return 1 / tf.where(spread > 0, spread, 1.0)
+
+
+def soft_lead(logits: tf.Tensor, y: tf.Tensor, sharp: tf.Tensor) -> tf.Tensor:
+    """``lead`` with a smooth maximum over the other classes, [N].
+
+    Its gradient has the direction of that of the cross entropy of the logits times ``sharp``, and never vanishes.
+    """
+    mask = tf.one_hot(y, logits.shape[-1], on_value=True, off_value=False)
+    others = tf.where(mask, -np.inf, logits * sharp[:, tf.newaxis])
+    return logit_of(logits, y) - tf.reduce_logsumexp(others, axis=1) / sharp
+
+
 def is_wrong(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Whether a class other than ``y`` leads by more than rounding, bool [N]."""
     return lead(logits, y) < -SLACK * largest(logits)
@@ -49,6 +78,12 @@ def value_and_gradient(net: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, valu
         logits = net(x)
         values = value(logits)
     return logits, tape.gradient(values, x)
+
+
+def lead_gradient(net: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, y: tf.Tensor, sharp: tf.Tensor
+                  ) -> tuple[tf.Tensor, tf.Tensor]:
+    """The logits at ``x``, and the gradient of ``soft_lead`` there."""
+    return value_and_gradient(net, x, lambda logits: soft_lead(logits, y, sharp))
 
 
 def l2_norm(a: tf.Tensor) -> tf.Tensor:
