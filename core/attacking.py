@@ -19,6 +19,7 @@ from .workdir import Workdir
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 GRIDS = {'L2': [k / 4 for k in range(1, 21)], 'Linf': [k / 100 for k in range(1, 31)]}
 """Perturbation sizes at which accuracy under attack is reported, by norm."""
+_JOINED = ('images', 'errors', 'distances', 'eps', 'success', 'label', 'clean_class')
 
 
 class Attacking:
@@ -118,8 +119,8 @@ class Attacking:
         res: dict[int, Any] = {}
         summary = {**self.about_it, 'norm': self.attack.norm, 'epochs': {}}
         for eid in eids:
-            parts = [self.out.read_part(eid, start) for start in starts]
-            joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0] if name != 'time'}
+            parts = [{k: v for k, v in self.out.read_part(eid, start).items() if k != 'clean'} for start in starts]
+            joined = {name: np.concatenate([p[name] for p in parts]) for name in _JOINED if name in parts[0]}
             res[eid] = {'images': joined['images'], 'errors': joined['errors']}
             summary['epochs'][eid] = {**self._summary(joined), 'seconds': sum(float(p['time']) for p in parts)}
         self.out.write_res(res)
