@@ -23,6 +23,6 @@ setup(
     ],
     extras_require={
         'gpu': ['tensorflow[and-cuda]>=2.16'],
-        'test': ['foolbox>=3.3', 'hypothesis', 'pytest'],
+        'test': ['foolbox>=3.3', 'hypothesis', 'pytest', 'pytest-xdist'],
     },
 )

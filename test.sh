@@ -6,4 +6,4 @@ source "$root/env.sh"
 
 find_python test
 cd "$root"
-exec "$python" -m pytest "$@"
+exec "$python" -m pytest -n 2 --dist loadfile "$@"  # half of the time is tracing, which takes one core

@@ -1,6 +1,6 @@
 """Attacks on a briefly trained CNN: the cost of an iteration, against Foolbox 3, and the time to a tight distance.
 
-    python benchmarks/attacks.py     (from the checkout, with the environment that run.sh makes and Foolbox 3 besides)
+    python benchmarks/attacks.py                          (from the checkout, with the environment that test.sh makes)
     python benchmarks/attacks.py --epochs 1 --images 32 --cw_steps 50                                  (a quick trial)
 
 All attacks get the same MNIST training images, which the network classifies correctly. The cost of an iteration is the

@@ -55,7 +55,7 @@ class Core:
                  settings: Sequence[tuple[str, Any]] = (), name: str = 'temp'):
         given = {**flags, **(overrides or {})}
         asked = {**given, **dict(settings)}
-        if asked.get('task', 'train') != 'train':
+        if asked.get('task') in ('train_peek', *EVALUATIONS):
             given = {**_recorded(asked.get('log')), **given}
         if asked.get('task') in EVALUATIONS:
             earlier = earlier_flags(asked.get('eval_log'), name, flags, {**(overrides or {}), **dict(settings)})

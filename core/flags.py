@@ -128,7 +128,7 @@ def _enum_names(kind: type[Enum]) -> str:
 
 
 FLAGS: dict[str, Flag] = {
-    'task': Flag('train', _one_of(*TASKS), ' or '.join(TASKS)),
+    'task': Flag('train', _one_of(*TASKS), ' or '.join(', '.join(TASKS).rsplit(', ', 1))),
     'dataset': Flag(None, _path, "a data set's name, or the path of an .npz file"),
     'train_N': Flag('all', _count_or_all, "'all', or a number of training images"),
     'test_N': Flag('all', _count_or_all, "'all', or a number of test images"),

@@ -65,7 +65,8 @@ def results(attacks, images):
 
 
 def test_every_attack_is_tested():
-    assert {type(make(small_mnist())) for make in KINDS.values()} == set(ATTACKS.values())
+    net = small_mnist()
+    assert {type(make(net)) for make in KINDS.values()} == set(ATTACKS.values())
 
 
 @pytest.mark.parametrize('name', KINDS)
@@ -95,8 +96,9 @@ def test_a_misclassified_image_has_distance_zero(name, images, results):
 
 @pytest.mark.parametrize('factor', [1e-3, 1e3])
 @pytest.mark.parametrize('name', [name for name in KINDS if not name.startswith('CarliniL2')])
-def test_distances_do_not_depend_on_the_scale_of_the_logits(name, factor, net, images, results):
-    result = KINDS[name](scaled(net.net, factor)).attack(*images, np.random.default_rng(0))
+def test_distances_do_not_depend_on_the_scale_of_the_logits(name, factor, net, attacks, images, results):
+    with scaled(net.net, factor):
+        result = attacks[name].attack(*images, np.random.default_rng(0))
     np.testing.assert_array_equal(result.success, results[name].success)
     np.testing.assert_allclose(result.distances, results[name].distances, rtol=0.01)
     if result.eps is not None:
@@ -104,14 +106,16 @@ def test_distances_do_not_depend_on_the_scale_of_the_logits(name, factor, net, i
 
 
 @pytest.mark.parametrize('factor', [2.0 ** -10, 2.0 ** 10])
-def test_normalised_cw_does_not_depend_on_the_scale_of_the_logits(factor, net, images, results):
+def test_normalised_cw_does_not_depend_on_the_scale_of_the_logits(factor, net, attacks, images, results):
     """By powers of two, which change no rounding: its search lets an ulp grow to 5 % of a distance."""
-    result = KINDS['CarliniL2 normalised'](scaled(net.net, factor)).attack(*images)
+    with scaled(net.net, factor):
+        result = attacks['CarliniL2 normalised'].attack(*images)
     np.testing.assert_array_equal(result.distances, results['CarliniL2 normalised'].distances)
 
 
-def test_cw_depends_on_the_scale_of_the_logits_and_says_so(net, images, results):
-    result = KINDS['CarliniL2'](scaled(net.net, 1e-3)).attack(*images)
+def test_cw_depends_on_the_scale_of_the_logits_and_says_so(net, attacks, images, results):
+    with scaled(net.net, 1e-3):
+        result = attacks['CarliniL2'].attack(*images)
     assert not np.allclose(result.distances, results['CarliniL2'].distances, rtol=0.05)
     assert 'depends on the scale of the logits' in CarliniL2.__doc__
 
@@ -307,8 +311,10 @@ def test_that_network_has_a_loss_below_1e_300_and_no_cross_entropy_gradient(far_
 @pytest.mark.parametrize('name', ['PGD', 'PGD L2', 'IFGSM', 'DDN', 'FMN', 'L2DeepFool', 'L2Fast', 'LinfPGDAttack'])
 def test_attacks_find_there_what_they_find_on_the_rescaled_network(name, far_trained):
     model, x, y = far_trained
-    far, near = (KINDS[name](net).attack(x, y, np.random.default_rng(0))
-                 for net in (model.net, scaled(model.net, 1e-3)))
+    attack = KINDS[name](model)
+    far = attack.attack(x, y, np.random.default_rng(0))
+    with scaled(model.net, 1e-3):
+        near = attack.attack(x, y, np.random.default_rng(0))
     assert far.success.mean() > 0.9
     np.testing.assert_array_equal(far.success, near.success)
     np.testing.assert_allclose(far.distances, near.distances, rtol=0.01)
