@@ -15,6 +15,7 @@ from nets import scaled, small_mnist
 
 from models import SimpleSequential
 from models.attacks import ATTACKS, DDN, FGSM, FMN, IFGSM, L2BIM, PGD, CarliniL2, L2DeepFool, L2Fast, LinfPGDAttack
+from models.attacks.base import Attack, Proposal
 from models.attacks.quick_gradient import quick_to_differentiate
 from models.certificate import certified_radii, lipschitz
 
@@ -159,16 +160,36 @@ def _counted(x, seen, inner):
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_image_of_the_box_keeps_the_contract(data, net, attacks):
-    """Random, constant and extreme images, any label."""
+    """Random, constant and extreme images, any label or the right one."""
     n = data.draw(st.integers(1, 3))
     pixels = st.sampled_from([0.0, 1.0, 0.5, 1 / 255]) | st.floats(0, 1, width=32)
     x = data.draw(arrays(np.float32, (n, 28, 28, 1), elements=pixels, fill=pixels))
     y = np.array(data.draw(st.lists(st.integers(0, 9), min_size=n, max_size=n)))
+    y = np.where(data.draw(st.booleans()), net.net(x).numpy().argmax(axis=1), y)
     attack = attacks[data.draw(st.sampled_from(['L2DeepFool', 'PGD', 'PGD L2', 'FGSM', 'DDN', 'FMN', 'FMN Linf']))]
     result = attack.attack(x, y, np.random.default_rng(0))
     assert result.images.min() >= 0 and result.images.max() <= 1 and np.isfinite(result.images).all()
     assert (net.net(result.images).numpy().argmax(axis=1) != y)[result.success].all()
     np.testing.assert_array_equal(np.isfinite(result.distances), result.success)
+
+
+class Boastful(Attack):
+    """Claims success for whatever it is given to propose."""
+
+    def __init__(self, model, proposed):
+        super().__init__(model)
+        self.proposed = proposed
+
+    def _run(self, x, y, rng):
+        return Proposal(self.proposed[:len(x)], np.ones(len(x), bool))
+
+
+def test_an_attack_cannot_overstate_itself(net, images):
+    x, y = (a[:8] for a in images)
+    honest = Boastful(net, x).attack(x, y)
+    assert not honest.success.any() and (honest.distances == np.inf).all() and (honest.images == 0).all()
+    outside = Boastful(net, x - 7).attack(x, y)
+    assert (outside.images == 0).all() and outside.success[y != net.net(0 * x).numpy().argmax(axis=1)].all()
 
 
 @pytest.mark.parametrize('change, message', [
