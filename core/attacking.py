@@ -69,17 +69,15 @@ class Attacking:
         """
         starts = range(0, len(self.images), self.batch_size)
         have = self.out.parts()
-        distances: dict[int, list[np.ndarray]] = {eid: [] for eid in eids}
         done = 0
         with progress.attack_bar(len(eids) * len(self.images), self.attack.norm) as tell:
             for number, start in enumerate(starts, start=1):
                 for eid in eids:
                     if start not in have.get(eid, ()):
                         self._attack_batch(eid, start, done)
-                    part = self.out.read_part(eid, start)
-                    distances[eid].append(part['distances'])
-                    done += len(part['distances'])
-                    tell(len(part['distances']), np.concatenate(distances[eids[-1]] or distances[eid]))
+                    distances = self.out.read_part(eid, start)['distances']
+                    done += len(distances)
+                    tell(eid, distances)
                 if number & (number - 1) == 0 and start != starts[-1]:  # so seldom that all of it takes linear time
                     self._write(eids, starts[:number])
         res, summary = self._write(eids, starts)

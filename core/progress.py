@@ -84,18 +84,24 @@ def attack_bar(images: int, norm: str) -> Iterator[Callable[[int, np.ndarray], N
     """Shows how an evaluation gets on: a bar on a terminal, elsewhere a line every half minute.
 
     Yields:
-        What to call with a number of further images done, and the distances so far.
+        What to call with an epoch and the distances of the further images done there.
     """
+    found: dict[int, list[np.ndarray]] = {}
     done, last = 0, time.monotonic()
     with tqdm(total=images, unit='image', leave=False, disable=not sys.stderr.isatty(), file=sys.stderr) as bar:
-        def tell(n: int, distances: np.ndarray) -> None:
+        wait = 30.0 if bar.disable else 0.5  # a median is taken seldom, so that all of them cost nothing
+
+        def tell(eid: int, distances: np.ndarray) -> None:
             nonlocal done, last
-            done += n
-            bar.set_postfix_str(f'median {norm} {np.median(distances):.4f}', refresh=False)
-            bar.update(n)
-            if bar.disable and done < images and time.monotonic() - last > 30:
+            found.setdefault(eid, []).append(distances)
+            done += len(distances)
+            bar.update(len(distances))
+            if done < images and time.monotonic() - last > wait:
                 last = time.monotonic()
-                say(f'{done} of {images} images, median {norm} {np.median(distances):.4f}')
+                median = f'median {norm} {np.median(np.concatenate(found[eid])):.4f}'
+                bar.set_postfix_str(median)
+                if bar.disable:
+                    say(f'{done} of {images} images, {median}')
         yield tell
 
 

@@ -117,19 +117,19 @@ class Attack(ABC):
         if not np.isfinite(clean).all():
             raise ValueError("the network's logits are not all finite")
         done = self._reached(clean, y)
-        found, success, eps = x.copy(), done.copy(), None
+        found, success = x.copy(), done.copy()
+        eps = np.zeros(len(x)) if self.has_budgets else None
         if not done.all():
             proposal = self._run(x[~done], y[~done], rng if rng is not None else np.random.default_rng())
             found[~done] = np.clip(proposal.images, *self.bounds)
             success[~done] = proposal.found
-            if proposal.eps is not None:
-                eps = np.zeros(len(x))
+            if eps is not None:
                 eps[~done] = proposal.eps
             success &= self._reached(self.logits(found), y)
         distances = np.where(success, self.distance(found, x), np.inf)
         found[~success] = 0
-        if self.has_budgets:
-            eps = np.where(success, eps if eps is not None else 0.0, np.inf)
+        if eps is not None:
+            eps[~success] = np.inf
         return AttackResult(found, distances, success, eps)
 
     def _compiled(self, function: Callable, *specs: tf.TensorSpec) -> Callable[..., list[np.ndarray]]:
