@@ -278,8 +278,12 @@ class Core:
     def _record(self, device: str) -> dict[str, Any]:
         return {
             'flags': plain(self.flags),
+            'name': self.name,
             'command': sys.argv,
             'dataset': datasets.provenance(self.flags['dataset']),
+            'images': {'train': len(self.dataset.train[1]), 'test': len(self.dataset.test[1])},
+            'network': {'order': self.model.norms().order, 'is_homogeneous': self.model.is_homogeneous,
+                        'parameters': sum(int(np.prod(v.shape)) for v in self.model.vars)},
             'device': device,
             'versions': {'python': platform.python_version(), **_versions()},
             'git_commit': _git_commit(),

@@ -66,6 +66,7 @@ class Training:
         self.res.setdefault('raw', {})
         self._interrupts = Interrupts()
         self._attempts = 0
+        self._log_T = -math.inf
         self._eid = self._archived = self._saved = 0
 
     def run(self) -> dict[str, Any]:
@@ -143,14 +144,16 @@ class Training:
         start = time.perf_counter()
         order = self.permutations(eid, retry, self._attempts)
         self._attempts += 1
+        steps = len(order) // self.settings.B
         info: EpochInfo = {'eid': eid, 'all_rt_loss': None, 'lr': lr, 'log_frame': log_frame, 'stats': None}
         failure = None
         batch_losses: list[float] = []
         try:
-            with progress.epoch_bar(eid, len(order) // self.settings.B) as on_steps:
+            with progress.epoch_bar(eid, steps) as on_steps:
                 batch_losses = self.model.train_epoch(
                     *self.dataset[0], order, self.settings.B, lr, log_frame, self.settings.loss_ub, on_steps).tolist()
             info['stats'], _ = self.model.get_stats(self.dataset, log_frame)
+            info['stats']['log_T'] = self._log_T_after(steps, lr, log_frame)
             info['rt_loss'] = float(np.mean(batch_losses))
         except NumericalFailure as e:
             failure, batch_losses = str(e), batch_losses or e.batch_losses
@@ -163,10 +166,15 @@ class Training:
             progress.print_failure(info, failure)
         return info, failure
 
+    def _log_T_after(self, steps: int, lr: float, log_frame: float | None) -> float:
+        """Natural logarithm of T, the sum of the real rates of all steps that led to these weights: the paper's time."""
+        with np.errstate(divide='ignore'):
+            return float(np.logaddexp(self._log_T, np.log(steps * lr) - (log_frame or 0.0)))
+
     def _accept(self, info: EpochInfo) -> float | None:
         """Keeps an attempt; returns the frame of the next epoch, the real loss."""
         self.model.keep()
-        self._eid = info['eid']
+        self._eid, self._log_T = info['eid'], info['stats']['log_T']
         self.res['raw'][self._eid] = info
         loss, log_frame = info['stats']['loss'], info['log_frame']
         if log_frame is None and loss == 0:
