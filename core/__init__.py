@@ -1,12 +1,37 @@
-"""Orchestration: reads FLAGS, drives a run, owns the working directory."""
+"""Orchestration: reads FLAGS, drives a run, owns the working directory.
 
-import models  # noqa: F401  (imports TensorFlow quietly, so it comes first)
-from models.attacks import AttackType
+The names below are imported when they are first used, so that drawing a figure need not wait for TensorFlow.
+"""
 
-from .app import app_start, plot_start, run
-from .core import Core
-from .datasets import get_dataset
-from .errors import UserError
-from .workdir import Workdir
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.attacks import AttackType
+
+    from .app import app_start, run
+    from .core import Core
+    from .datasets import get_dataset
+    from .errors import UserError
+    from .plot_app import plot_start
+    from .workdir import Workdir
+
+_HOMES = {
+    'AttackType': 'models.attacks', 'Core': 'core.core', 'UserError': 'core.errors', 'Workdir': 'core.workdir',
+    'app_start': 'core.app', 'get_dataset': 'core.datasets', 'plot_start': 'core.plot_app', 'run': 'core.app',
+}
+_WITHOUT_TENSORFLOW = ('UserError', 'Workdir', 'plot_start')
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    if name not in _WITHOUT_TENSORFLOW:
+        import_module('models')  # imports TensorFlow quietly, so it comes first
+    globals()[name] = found = getattr(import_module(_HOMES[name]), name)
+    return found
+
 
 __all__ = ['AttackType', 'Core', 'UserError', 'Workdir', 'app_start', 'get_dataset', 'plot_start', 'run']

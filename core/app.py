@@ -1,22 +1,19 @@
-"""The command line; the only reader of argv."""
+"""The command line of runs and evaluations."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import app, flags as absl_flags, logging
 
+from .command_line import parse
 from .core import Core
 from .errors import Interrupted, UserError
 from .flags import parse_setting
-from .workdir import Workdir
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _PASSED_ON = ('log', 'eval_log', 'gpu', 'data_dir', 'seed')
 
@@ -36,43 +33,7 @@ def app_start(flags: Mapping[str, Any]) -> None:
     Exits with status 1 and one sentence on an error that a person can put right.
     """
     _define()
-    app.run(lambda argv: _main(argv, flags), flags_parser=_parse)
-
-
-def plot_start(draw: Callable[[list[Workdir]], Figure]) -> None:
-    """Draws runs from the command line; what a figure's file calls when it is started.
-
-    Args:
-        draw: from working directories to a matplotlib figure.
-    """
-    of_main: dict[str, Any] = {'module_name': sys.argv[0]}
-    absl_flags.DEFINE_string('out', None, 'directory for the figure (default: that of the first run)', **of_main)
-    absl_flags.DEFINE_list('format', ['png'], 'file formats: png, pdf, svg', **of_main)
-    app.run(lambda argv: _plot(argv, draw), flags_parser=_parse)
-
-
-def _plot(argv: list[str], draw: Callable[[list[Workdir]], Figure]) -> None:
-    try:
-        if len(argv) < 2:
-            raise UserError('name the working directory of at least one run')
-        figure = draw([Workdir(path) for path in argv[1:]])
-        for kind in absl_flags.FLAGS['format'].value:
-            path = Path(absl_flags.FLAGS['out'].value or argv[1]) / f'{Path(sys.argv[0]).stem}.{kind}'
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                figure.savefig(path, dpi=200)
-            except (OSError, ValueError) as e:
-                raise UserError(f'cannot write {path}: {e}') from None
-            print(path)
-    except UserError as e:
-        sys.exit(f'error: {e}')
-
-
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        return absl_flags.FLAGS(argv)
-    except absl_flags.Error as e:
-        sys.exit(f'error: {e}; --help lists the options')
+    app.run(lambda argv: _main(argv, flags), flags_parser=parse)
 
 
 def _define() -> None:

@@ -5,7 +5,8 @@
         flags.json          every flag, and what else is needed to repeat the run
         history.jsonl       a line for every attempt at an epoch, retries included
         res                 a pickle in the original's layout
-            model-<eid>.keras   archived models
+        tensorboard/        summaries, if they were asked for
+        model-<eid>.keras   archived models
 
 An evaluation's, logs/<experiment>/<date>/<evaluation>/<date>/, has besides stdout, flags.json and res:
 
@@ -23,7 +24,7 @@ import os
 import pickle
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,10 @@ class Workdir:
     @property
     def summary_path(self) -> Path:
         return self.path / 'summary.json'
+
+    @property
+    def tensorboard_path(self) -> Path:
+        return self.path / 'tensorboard'
 
     @property
     def parts_path(self) -> Path:
@@ -190,13 +195,29 @@ class Workdir:
             found.setdefault(int(m.group(1)), []).append(int(m.group(2)))
         return {eid: sorted(starts) for eid, starts in sorted(found.items())}
 
-    def read_part(self, eid: int, start: int) -> dict[str, np.ndarray]:
-        """The arrays of ``write_part``.
+    def read_part(self, eid: int, start: int, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        """The arrays of ``write_part``, or those of them that are named.
 
         Raises:
             UserError: the file is missing or damaged.
         """
-        return read_npz(self._part_path(eid, start), 'evaluation')
+        return read_npz(self._part_path(eid, start), 'evaluation', names)
+
+    def evaluations(self) -> list[Workdir]:
+        """The evaluations in this run's directory, by name and date; one written elsewhere is not known."""
+        return [Workdir(path.parent) for path in sorted(self.path.glob(f'*/*/{self.flags_path.name}'))]
+
+    def state(self) -> tuple[Any, ...]:
+        """Something that differs once anything that figures draw has changed."""
+        paths = [self.history_path, *(e.summary_path for e in [self, *self.evaluations()])]
+        return tuple((str(p), s.st_mtime_ns, s.st_size) for p in paths if p.exists() for s in [p.stat()])
+
+    def has_ended(self) -> bool:
+        """Whether a run has accepted its last epoch."""
+        if not (self.history_path.exists() and self.flags_path.exists()):
+            return False
+        last = max((line['eid'] for line in self.read_history() if line['cmd'] == 'go'), default=0)
+        return last >= self.read_flags()['flags']['E']
 
     def read_history(self) -> Iterator[dict[str, Any]]:
         """The attempts, in order. A torn last line, left by a kill, is passed over.

@@ -1,47 +1,52 @@
-"""Training loss, normalised margin and relative learning rate of runs, against epochs.
+"""A run on one sheet: training loss, normalised margin, relative learning rate, and distances if they were measured.
 
-    ./plot.sh figure-quickstart logs/RUN
+    ./plot.sh figure-quickstart logs/RUN [logs/RUN ...]
 """
-
-import math
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 import core
+from core.plotting import (
+    WIDTH,
+    distances,
+    draw_robust_accuracy,
+    hues,
+    legend_above,
+    powers_of_ten,
+    read_runs,
+    styled,
+)
 
-COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9']  # Okabe and Ito's, colour-blind-safe
 
-
+@styled
 def draw(runs: list[core.Workdir]) -> Figure:
-    """Draws accepted epochs: loss (powers of ten, from log_loss), q_bar2_min, and the rate in frame units.
+    """Accepted epochs; and, of the first run, robust accuracy against the size of the perturbation on its training set.
 
     Raises:
-        core.UserError: a run without accepted epochs.
+        core.UserError: a run without a finished epoch.
     """
-    figure, axes = plt.subplots(3, 1, figsize=(5, 6), sharex=True, layout='constrained')
-    for run, colour in zip(runs, COLOURS * len(runs)):
-        epochs = [line for line in run.read_history() if line['cmd'] == 'go']
-        if not epochs:
-            raise core.UserError(f'{run.path} has no finished epoch yet, so there is nothing to draw')
-        eid = [e['eid'] for e in epochs]
-        label = f'{run.path.resolve().parent.name} {run.path.name}'
-        axes[0].plot(eid, [e['stats']['log_loss'] / math.log(10) for e in epochs], color=colour, label=label)
-        axes[1].plot(eid, [e['stats']['q_bar2_min'] for e in epochs], color=colour)
-        axes[1].plot(eid, [e['stats']['smoothed_margin2'] for e in epochs], color=colour, linestyle=':')
-        axes[2].plot(eid, [e['lr'] for e in epochs], color=colour, linewidth=0.8)
-    axes[0].yaxis.set_major_formatter(lambda v, _: f'$10^{{{v:g}}}$')
-    axes[0].set_ylabel('training loss')
-    axes[1].set_ylabel('normalised margin\n(dotted: smoothed)')
-    axes[1].axhline(0, color='0.8', linewidth=0.8, zorder=0)
-    axes[2].set_yscale('log')
-    axes[2].set_ylabel('relative learning rate')
-    axes[2].set_xlabel('epoch')
-    if len(runs) > 1:
-        axes[0].legend(frameon=False, fontsize='small')
-    for ax in axes:
-        ax.spines[['top', 'right']].set_visible(False)
-    figure.align_ylabels(axes)
+    measured = distances(runs[0]).get('train') if runs else None
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4), layout='constrained')
+    loss, margin, rate, robust = axes.flat
+    for run, look in hues(read_runs(runs)):
+        loss.plot(run['eid'], run.log10_loss, label=run.label, **look)
+        margin.plot(run['eid'], run['q_bar2_min'], **look)
+        margin.plot(run['eid'], run['smoothed_margin2'], color=look['color'], linestyle=(0, (1, 1)), linewidth=0.8)
+        rate.plot(run['eid'], run.relative_rates(run.epochs), linewidth=0.8, **look)
+    powers_of_ten(loss)
+    loss.set(ylabel='training loss', xlabel='epoch')
+    margin.set(ylabel='normalised margin\n(thin dots: smoothed)', xlabel='epoch')
+    margin.ticklabel_format(axis='y', style='sci', scilimits=(-3, 3), useMathText=True)
+    margin.axhline(0, color='0.8', linewidth=0.6, zorder=0)
+    rate.set(ylabel='relative learning rate', xlabel='epoch', yscale='log')
+    if measured:
+        draw_robust_accuracy(robust, measured, [m.eid for m in measured])
+        robust.set(ylabel='robust accuracy (%)', ylim=(0, 101), xlim=(0, None))
+        robust.legend()
+    else:
+        robust.remove()
+    legend_above(figure, loss)
     return figure
 
 

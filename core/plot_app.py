@@ -1,0 +1,112 @@
+"""The command line of figures and tables."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+from absl import app, flags as absl_flags, logging
+from matplotlib.figure import Figure
+
+from .command_line import parse
+from .errors import UserError
+from .plotting import STYLE
+from .tables import Table
+from .workdir import Workdir
+
+Draw = Callable[[list[Workdir]], Figure | Table]
+
+
+def plot_start(draw: Draw, formats: Sequence[str] = ('png',)) -> None:
+    """Draws runs from the command line; what a figure's file calls when it is started.
+
+    Args:
+        draw: from working directories to a matplotlib figure, or to a table.
+        formats: of the files, where the command line does not name any.
+    """
+    of_main: dict[str, Any] = {'module_name': sys.argv[0]}
+    absl_flags.DEFINE_string('out', None, 'directory for the figure (default: that of the first run)', **of_main)
+    absl_flags.DEFINE_list('format', list(formats), 'file formats: png, pdf, svg; of tables: md, csv, tex', **of_main)
+    absl_flags.DEFINE_float('watch', None, 'draw again every so many seconds, until the runs have ended', **of_main)
+    app.run(lambda argv: _main(argv, draw), flags_parser=parse)
+
+
+def _main(argv: list[str], draw: Draw) -> None:
+    matplotlib.use('agg')
+    logging.set_verbosity(logging.WARNING)  # matplotlib tells of every font
+    try:
+        if len(argv) < 2:
+            raise UserError('name the working directory of at least one run')
+        runs = [Workdir(path) for path in argv[1:]]
+        folder = Path(absl_flags.FLAGS['out'].value or argv[1])
+        paths = [folder / f'{Path(sys.argv[0]).stem}.{kind.strip().lstrip(".")}'
+                 for kind in absl_flags.FLAGS['format'].value]
+        seconds = absl_flags.FLAGS['watch'].value
+        if seconds is None:
+            draw_into(paths, draw, runs)
+            print(*paths, sep='\n')
+        elif not seconds > 0:
+            raise UserError(f'--watch takes a number of seconds above 0, not {seconds:g}')
+        else:
+            watch(paths, draw, runs, seconds)
+    except UserError as e:
+        sys.exit(f'error: {e}')
+    except KeyboardInterrupt:
+        print()
+
+
+def draw_into(paths: Sequence[Path], draw: Draw, runs: list[Workdir]) -> None:
+    """Draws runs into files, each of which appears whole or not at all.
+
+    Raises:
+        UserError: the runs lack what is drawn, or a file cannot be written.
+    """
+    result = draw(runs)
+    try:
+        for path in paths:
+            temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if isinstance(result, Table):
+                    temporary.write_text(result.text(path.suffix[1:]))
+                else:
+                    with plt.rc_context(STYLE):
+                        result.savefig(temporary, format=path.suffix[1:], dpi=300)
+                os.replace(temporary, path)
+            except (OSError, ValueError) as e:
+                raise UserError(f'cannot write {path}: {e}') from None
+            finally:
+                temporary.unlink(missing_ok=True)
+    finally:
+        if isinstance(result, Figure):
+            plt.close(result)
+
+
+def watch(paths: Sequence[Path], draw: Draw, runs: list[Workdir], seconds: float) -> None:
+    """Draws whenever the runs have changed, until all of them have ended. What they lack is said, and waited for."""
+    seen: Any = None
+    complaint = None
+    while True:
+        ended = all(run.has_ended() for run in runs)
+        state = [run.state() for run in runs]
+        if state != seen:
+            seen = state
+            try:
+                draw_into(paths, draw, runs)
+                print(time.strftime('%H:%M:%S'), *paths, flush=True)
+                complaint = None
+            except UserError as e:
+                if ended or not all(run.path.is_dir() for run in runs):
+                    raise
+                if str(e) != complaint:
+                    complaint = str(e)
+                    print(f'waiting: {complaint}', flush=True)
+        if ended:
+            return
+        time.sleep(seconds)

@@ -1,0 +1,23 @@
+"""The paper's figure 5: training loss and normalised margin of VGG-16 on CIFAR-10, with and without biases, at a
+constant learning rate.
+
+    ./plot.sh figure-5 logs/exper-final-cifar-vgg-const-lr-1/* logs/exper-final-cifar-biased-vgg-const-lr-1/*
+"""
+
+from matplotlib.figure import Figure
+
+import core
+from core.plotting import loss_and_margin
+
+
+def draw(runs: list[core.Workdir]) -> Figure:
+    """Training loss and normalised margin (q_bar2_min) against epochs.
+
+    Raises:
+        core.UserError: a run without a finished epoch.
+    """
+    return loss_and_margin(runs)
+
+
+if __name__ == '__main__':
+    core.plot_start(draw)
