@@ -17,6 +17,7 @@ setup(
         'numpy',
         'scikit-learn',
         'scipy',
+        'tensorboard',
         'tensorflow>=2.16',
         'tensorflow-datasets',
         'tqdm',

@@ -26,8 +26,10 @@ from .attacking import GRIDS, Attacking, distribution
 from .devices import use_device
 from .errors import UserError, about
 from .evaluation import attack_arguments, chosen_indices, digests, earlier_flags, open_evaluation, portable_flags
-from .flags import EVALUATIONS, RECORDED_FLAGS, apply_setting, archiver_of, merge, scheduler_of
+from .flags import EVALUATIONS, FLAGS, RECORDED_FLAGS, apply_setting, archiver_of, merge, scheduler_of
 from .replay import load_initial_weights, recorded_permutations
+from .tensorboard import ScalarLog, require_tensorboard
+from .theory import watch_kkt
 from .training import Permutations, Training, TrainingSettings
 from .workdir import Workdir, plain
 
@@ -74,7 +76,7 @@ class Core:
     def run(self) -> dict[str, Any]:
         """Runs the task; returns its results, which are also in the working directory."""
         return {'train': self.train, 'train_peek': self.train_peek, 'attack': self.attack, 'certify': self.certify,
-                }[self.flags['task']]()
+                'kkt': self.kkt}[self.flags['task']]()
 
     # ---- tasks ----
 
@@ -85,6 +87,8 @@ class Core:
             {'flags': every flag, 'raw': {eid: record of the accepted epoch}}.
         """
         # Everything that can be refused is built before anything is written.
+        if self.flags['tensorboard']:
+            require_tensorboard()
         device = use_device(self.flags['gpu'], self.flags['threads'])
         frame = self.flags['log_frame0'] if self.flags['train_mode'] is TrainMode.USE_FRAME else None
         scheduler, archiver = scheduler_of(self.flags['lr'], frame), archiver_of(self.flags['archive'])
@@ -99,8 +103,9 @@ class Core:
         with progress.copy_stdout(workdir.stdout_path):
             progress.print_flags(self.flags)
             workdir.write_flags(self._record(device))
+            on_accepted = ScalarLog(workdir.tensorboard_path).write if self.flags['tensorboard'] else None
             return Training(self.model, self.dataset, scheduler, archiver, workdir, permutations, settings,
-                            {'flags': _portable(self.flags)}).run()
+                            on_accepted, {'flags': _portable(self.flags)}).run()
 
     def train_peek(self) -> dict[int, list[Any]]:
         """Trains on from archived epochs ``eid`` of the run ``log``, E epochs at the constant rate ``lr`` in a fixed
@@ -207,6 +212,26 @@ class Core:
             out.write_summary(summary)
             progress.say(f'{out.res_path} written')
         return res
+
+    def kkt(self) -> dict[int, dict[str, Any]]:
+        """Measures how near the archived models ``eid`` of the run ``log`` are to a KKT point of the max-margin problem
+        on its training set, and records it in ``eval_log``.
+
+        Returns:
+            eid -> the fields of ``models.kkt.KKTPoint``; also in ``res``.
+
+        Raises:
+            UserError: flags that choose images, or an epoch that was not archived.
+        """
+        for flag in ('attack_set', 'attack_N', 'attack'):
+            if self.flags[flag] != FLAGS[flag].default:
+                raise UserError(f'{flag} means nothing here: the KKT conditions are about the whole training set')
+        run, eids, _, _, device = self._to_measure()
+        out = self._evaluation(run, eids, device)
+        with progress.copy_stdout(out.stdout_path):
+            progress.print_flags(self.flags)
+            x, y = self.dataset.train
+            return watch_kkt(self.model, (x, y.numpy()), run, eids, out, self._about_evaluation(device))
 
     def _to_measure(self) -> tuple[Workdir, list[int], tuple[np.ndarray, np.ndarray], np.ndarray, str]:
         """What both evaluations need: the run, its epochs, images and labels, their indices, the device."""

@@ -29,8 +29,8 @@ from models.types import did_you_mean, lookup
 
 from .errors import UserError, about
 
-TASKS = ('train', 'train_peek', 'attack', 'certify')
-EVALUATIONS = ('attack', 'certify')
+TASKS = ('train', 'train_peek', 'attack', 'certify', 'kkt')
+EVALUATIONS = ('attack', 'certify', 'kkt')
 """Tasks that measure archived models."""
 
 
@@ -145,6 +145,7 @@ FLAGS: dict[str, Flag] = {
     'lr_lb': Flag(1e-50, _number(0), 'a number of at least 0'),
     'loss_ub': Flag(100.0, _number(0, strict=True), 'a number above 0'),
     'print': Flag(True, _instance(bool), 'True or False'),
+    'tensorboard': Flag(False, _instance(bool), 'True or False'),
     'include_all_rt_loss_in_res': Flag(False, _instance(bool), 'True or False'),
     'eid': Flag('last', _epochs, "an epoch, a list of epochs, 'last' or 'all'"),
     'attack_type': Flag(AttackType.L_2, _member(AttackType), _enum_names(AttackType)),

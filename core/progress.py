@@ -118,6 +118,13 @@ def print_certificate(eid: int, summary: Mapping[str, Any]) -> None:
         f"median certified L2={summary['median']:.5g} [time={summary['seconds']:.1f}s]")
 
 
+def print_kkt(eid: int, summary: Mapping[str, Any]) -> None:
+    """Prints the line of an epoch whose KKT conditions were measured."""
+    residuals = ' '.join(f'{k}={summary[k]:.4g}' for k in ('epsilon', 'delta', 'drift') if summary[k] is not None)
+    say(f"epoch #{eid}: cos(theta, -grad)={summary['cosine']:.4f} {residuals} 90 % of the multipliers on "
+        f"{summary['support_vectors']['0.9']} of {summary['images']} images [time={summary['seconds']:.1f}s]")
+
+
 def print_failure(info: EpochInfo, reason: str) -> None:
     """Prints the line of an attempt that failed."""
     say(f"epoch #{info['eid']} ({_status(info)}): {reason} [time={info['time']:.3f}s]")

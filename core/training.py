@@ -50,6 +50,7 @@ class Training:
         workdir: where everything is written.
         permutations: the order of the training set in each attempt.
         settings: numbers that steer the loop.
+        on_accepted: called with the record of each accepted epoch and the attempts that it took.
         res: results in the original's layout: 'flags', and 'raw', the records of accepted epochs by eid.
     """
 
@@ -60,6 +61,7 @@ class Training:
     workdir: Workdir
     permutations: Permutations
     settings: TrainingSettings
+    on_accepted: Callable[[EpochInfo, int], None] | None = None
     res: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -127,6 +129,8 @@ class Training:
                 self._record(info, failure, cmd, next_lr)
                 if accepted:
                     log_frame = self._accept(info)
+                    if self.on_accepted is not None:
+                        self.on_accepted(info, retry + 1)
             if next_lr < self.settings.lr_lb and not (accepted and eid == self.settings.E):
                 raise UserError(f'the next learning rate, {next_lr:.3e}, is below lr_lb = {self.settings.lr_lb:.3e}; '
                                 f'the run ended after epoch {self._eid}')
@@ -167,7 +171,7 @@ class Training:
         return info, failure
 
     def _log_T_after(self, steps: int, lr: float, log_frame: float | None) -> float:
-        """Natural logarithm of T, the sum of the real rates of all steps that led to these weights: the paper's time."""
+        """Natural logarithm of T, the paper's time: the sum of the real rates of all steps to these weights."""
         with np.errstate(divide='ignore'):
             return float(np.logaddexp(self._log_T, np.log(steps * lr) - (log_frame or 0.0)))
 

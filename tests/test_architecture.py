@@ -13,10 +13,11 @@ from models import SimpleSequential
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ['types', '_tensorflow', 'lr_schedulers', 'archivers', 'losses', 'initializers', 'margins', 'base_model',
-          'chains', 'simple_sequential', 'certificate']
+          'chains', 'simple_sequential', 'certificate', 'homogeneity', 'kkt', 'keras_callbacks']
 ATTACKS = ['quick_gradient', 'base', 'ops', 'gradient_descent', 'minimum_norm']  # what the attacks have in common
-CORE = ['errors', 'npz', 'interrupts', 'flags', 'devices', 'workdir', 'datasets', 'progress', 'training', 'replay',
-        'attacking', 'evaluation', 'core', 'app']
+CORE = ['errors', 'npz', 'interrupts', 'command_line', 'flags', 'devices', 'workdir', 'datasets', 'progress',
+        'plotting', 'tables', 'plot_app', 'tensorboard', 'training', 'replay', 'attacking', 'theory', 'evaluation',
+        'core', 'app']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 

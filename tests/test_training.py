@@ -212,6 +212,16 @@ def test_constant_rates_in_a_frame_are_the_same_real_rate(lr):
         np.testing.assert_allclose(info['lr'] * math.exp(-info['log_frame']), real_rate, rtol=1e-9)
 
 
+@pytest.mark.parametrize('mode, lr', [(TrainMode.NORMAL, ('aggressive-v3', 0.1, 2.0, 2.0)),
+                                      (TrainMode.USE_FRAME, ('loss-based-v1', 0.3, 2.0, 2.0))])
+def test_T_is_the_sum_of_the_real_rates_of_all_steps_of_accepted_epochs(mode, lr):
+    _, attempts = train(train_mode=mode, lr=lr, E=10, B=100)  # three steps an epoch
+    accepted = [a for a in attempts if a['cmd'] == 'go']
+    assert len(accepted) < len(attempts)
+    rates = [a['lr'] * math.exp(-(a['log_frame'] or 0)) for a in accepted]
+    np.testing.assert_allclose([math.exp(a['stats']['log_T']) for a in accepted], 3 * np.cumsum(rates), rtol=1e-9)
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 @pytest.mark.parametrize('method', ['train_epoch', 'get_stats', 'keep', 'save', 'roll_back'])
 def test_an_interrupt_at_any_point_leaves_the_last_accepted_epoch_saved(method, number, monkeypatch):

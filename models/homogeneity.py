@@ -1,0 +1,150 @@
+"""Homogeneity in the parameters, measured by Euler's identity: f is homogeneous of degree k if <theta, grad f> = k f.
+
+One forward-mode derivative in the direction of the parameters gives <theta, grad z> for all logits of all samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+TOLERANCE = 1e-3
+"""Relative to the largest logit: far above float32's rounding, which is about 1e-6 for deep networks, and far below
+what a bias does."""
+
+
+class Degrees(NamedTuple):
+    """How a network depends on its layers' scales.
+
+    Attributes:
+        layers: degree of homogeneity of the logits in each layer alone.
+        order: in all parameters together.
+        is_homogeneous: whether the logits are homogeneous at all; if not, the degrees are those of the network without
+            the biases above its first layer, or 1 for each layer where that is not homogeneous either.
+    """
+
+    layers: tuple[int, ...]
+    order: int
+    is_homogeneous: bool
+
+
+def euler_products(net: keras.Model, variables: Sequence[tf.Variable], x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Logits z, and <theta, grad z> over the given variables theta, both float32 [N, C], of images ``x`` [N, ...]."""
+    with tf.autodiff.ForwardAccumulator(list(variables), [tf.convert_to_tensor(v) for v in variables]) as forward:
+        logits = net(x, training=False)
+    products = forward.jvp(logits)
+    return logits, tf.zeros_like(logits) if products is None else products
+
+
+def euler_error(logits: np.ndarray, products: np.ndarray, degree: float) -> float:
+    """The largest deviation from Euler's identity, |<theta, grad z> - degree z|, over ``degree`` times the sample's
+    largest logit; 0 for a network whose logits are all 0."""
+    logits, products = logits.astype(np.float64), products.astype(np.float64)
+    size = max(abs(degree), 1) * np.abs(logits).max(axis=1, keepdims=True)
+    off = np.abs(products - degree * logits)
+    return float(np.divide(off, size, out=np.where(off > 0, np.inf, 0.0), where=size > 0).max())
+
+
+def trained_layers(net: keras.Model) -> dict[str, tuple[tf.Variable, ...]]:
+    """The trainable variables of each leaf layer, nested or not, in the order of the network, by layer name.
+
+    A name that occurs again is counted: 'dense', 'dense (2)'.
+    """
+    trained, found = {id(v) for v in net.trainable_variables}, {}
+
+    def visit(layer: keras.Layer) -> None:
+        own = [v for v in layer._trainable_variables if id(v) in trained]
+        if own:
+            trained.difference_update(map(id, own))  # a layer that is used twice counts once
+            names = [layer.name, *(f'{layer.name} ({i})' for i in range(2, len(found) + 2))]
+            found[next(n for n in names if n not in found)] = tuple(v.value for v in own)
+        for inner in layer._layers:
+            visit(inner)
+
+    visit(net)
+    return found
+
+
+def split_biases(layer: Sequence[tf.Variable]) -> tuple[list[tf.Variable], list[tf.Variable]]:
+    """Kernels and biases of a layer: a bias is what comes after the first variable and is called bias or beta."""
+    biases = [v for v in layer[1:] if _is_bias(v)]
+    return [v for v in layer if not any(v is b for b in biases)], biases
+
+
+def _is_bias(v: tf.Variable | keras.Variable) -> bool:
+    name = v.name.split('/')[-1].split(':')[0]
+    return 'bias' in name or name == 'beta'
+
+
+def degrees_of(net: keras.Model, layers: Sequence[Sequence[tf.Variable]], x) -> Degrees:
+    """Measures the degree with which each layer enters the logits.
+
+    It is a property of the architecture, so it is measured where it shows: with kernels, in their own directions, of
+    the size of He's initialisation, and with biases that move the logits by about a tenth each. So neither a bias that
+    is still zero nor one that is negligible beside trained kernels is overlooked. All variables get their values back.
+
+    Args:
+        net: from inputs to logits.
+        layers: variables of each layer: its kernels, then its biases.
+        x: some inputs, at least one of them not zero.
+    """
+    x = keras.tree.map_structure(tf.convert_to_tensor, x)
+    variables = [v for vs in layers for v in vs]
+    biases = [b for vs in layers for b in split_biases(vs)[1]]
+    # What is subtracted though not trained, by a batch normalisation for instance, is a bias like any other.
+    means = [v.value for v in net.non_trainable_weights if v.name.endswith('mean')]
+    kept = [v.numpy() for v in [*variables, *means]]
+    rng = np.random.default_rng(0)
+    try:
+        for kernel in [k for vs in layers for k in split_biases(vs)[0]]:
+            kernel.assign(_standard(kernel.numpy(), rng))
+        for bias in biases + means:
+            bias.assign(tf.zeros_like(bias))
+        directions = [tf.constant(rng.uniform(1, 2, b.shape), b.dtype) for b in biases + means]
+        sizes = [_tenth(net, b, u, x) for b, u in zip(biases + means, directions)]
+        for bias, direction, size in zip(biases + means, directions, sizes):
+            bias.assign(size * direction)
+        whole = _degree(net, variables, x)
+        if whole is None:
+            for bias in [b for vs in layers[1:] for b in split_biases(vs)[1]] + means:
+                bias.assign(tf.zeros_like(bias))
+        each = [_degree(net, vs, x) for vs in layers]
+    finally:
+        for v, value in zip([*variables, *means], kept):
+            v.assign(value)
+    if any(k is None for k in each):
+        return Degrees((1,) * len(layers), len(layers), False)
+    return Degrees(tuple(each), sum(each), whole == sum(each))
+
+
+def _tenth(net: keras.Model, bias: tf.Variable, direction: tf.Tensor, x: tf.Tensor) -> float:
+    """How far, to first order, ``bias`` must go in a direction to move the logits by a tenth of their size."""
+    with tf.autodiff.ForwardAccumulator([bias], [direction]) as forward:
+        logits = net(x, training=False)
+    slope = forward.jvp(logits)
+    slope, size = (0.0 if t is None else float(tf.reduce_max(tf.abs(t))) for t in (slope, logits))
+    return size / slope / 10 if 0 < size < math.inf and 0 < slope < math.inf else 1.0
+
+
+def _standard(kernel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The kernel with entries of the root mean square sqrt(2 / fan-in); 1 for vectors."""
+    if not kernel.any() or not np.isfinite(kernel).all():
+        kernel = rng.normal(size=kernel.shape)
+    fan_in = math.prod(kernel.shape[:-1]) if kernel.ndim > 1 else 2
+    return kernel * math.sqrt(2 / fan_in / np.mean(np.square(kernel, dtype=np.float64)))
+
+
+def _degree(net: keras.Model, variables: Sequence[tf.Variable], x: tf.Tensor) -> int | None:
+    """The degree of homogeneity in these variables; None if there is none, or it is not a whole number."""
+    logits, products = (t.numpy() for t in euler_products(net, variables, x))
+    square = float(np.sum(np.square(logits, dtype=np.float64)))
+    inner = float(np.sum(np.multiply(logits, products, dtype=np.float64)))
+    if not (0 < square < math.inf and math.isfinite(inner)):
+        return None
+    degree = round(inner / square)
+    return degree if euler_error(logits, products, degree) < TOLERANCE else None

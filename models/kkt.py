@@ -1,0 +1,169 @@
+"""How near parameters are to a KKT point of the max-margin problem (Lyu & Li, arXiv 1906.05890, appendix C).
+
+The problem is to minimise ||theta||^2 / 2 subject to s_nj(theta) >= 1 for every sample n and every wrong class j, where
+s_nj is the logit of the right class minus that of class j; the margin of sample n is q_n = min_j s_nj. For a network
+homogeneous of order L, theta / q_min^(1/L) is feasible. The gradient of the loss offers the multipliers: with p_nj the
+softmax probability of the wrong class j, -grad(loss) = sum_nj p_nj grad s_nj.
+
+Nothing here sees the loss itself: the p_nj are taken in the log domain and divided by their sum, so that a loss of
+1e-800 is like any other.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from . import margins
+from .base_model import Model
+from .homogeneity import euler_error, euler_products
+
+NEGLIGIBLE = 1e-20
+"""Share of all multipliers below which a sample is left out of the gradient: far below float32's rounding of the rest,
+even of 1e9 samples, and at small losses it leaves out nearly all of them."""
+
+
+class KKTPoint(NamedTuple):
+    """Parameters as an approximate KKT point, an (epsilon, delta)-KKT point in the sense of Definition C.6.
+
+    Attributes:
+        log_loss: natural logarithm of the mean training loss.
+        rho: norm of all parameters.
+        q_min: smallest margin.
+        one_minus_cosine: 1 - <theta, -grad loss> / (||theta|| ||grad loss||), without cancellation.
+        epsilon: ||theta~ - sum_nj lambda_nj grad s_nj(theta~)|| at theta~ = theta / q_min^(1/L). Equals
+            ||theta~|| sqrt(2 one_minus_cosine). Like delta, delta_sum and multipliers it is nan where a sample is
+            misclassified or the network is not homogeneous: theta~ is then not feasible.
+        epsilon_relative: epsilon / ||theta~||; defined everywhere.
+        delta: the largest lambda_nj (s_nj(theta~) - 1).
+        delta_sum: their sum; for a linear network epsilon^2 / 2 + delta_sum is the duality gap.
+        shares: the samples' shares in all multipliers, float64 [N].
+        multipliers: lambda_nj summed over j, float64 [N].
+        q: margins, float32 [N].
+        direction: theta / ||theta||, float64 [parameters].
+        euler_error: largest deviation from Euler's identity <theta, grad z> = L z, relative to the largest logit.
+    """
+
+    log_loss: float
+    rho: float
+    q_min: float
+    one_minus_cosine: float
+    epsilon: float
+    epsilon_relative: float
+    delta: float
+    delta_sum: float
+    shares: np.ndarray
+    multipliers: np.ndarray
+    q: np.ndarray
+    direction: np.ndarray
+    euler_error: float
+
+
+class KKTMeter:
+    """Measures the parameters that a model has at the time of each call; compiled once.
+
+    Args:
+        model: the network.
+    """
+
+    def __init__(self, model: Model):
+        self.model = model
+        self._batch = max(1, model.eval_batch // 8)  # a gradient keeps every activation, not only the largest
+        images, logits = tf.TensorSpec(model.net.input_shape), tf.TensorSpec(model.net.output_shape)
+        self._products = tf.function(lambda x: euler_products(model.net, model.vars, x), [images])
+        self._gradient = tf.function(self._gradient, [images, logits])
+
+    def _gradient(self, x, weights):
+        """Gradient of sum(weights * logits) in all parameters."""
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(weights * self.model.net(x, training=False))
+        return tape.gradient(total, self.model.vars, unconnected_gradients='zero')
+
+    def measure(self, x, y) -> KKTPoint:
+        """Measures over a training set.
+
+        Args:
+            x: images, float32 [N, H, W, C].
+            y: labels, integers [N].
+
+        Raises:
+            ValueError: parameters or logits that are not finite, or a gradient that vanishes.
+        """
+        x, labels = tf.convert_to_tensor(x, tf.float32), np.asarray(y)
+        order = self.model.norms().order
+        logits, products = self._logits(x)
+        if not (np.isfinite(logits).all() and self.model.is_finite()):
+            raise ValueError('the network has parameters or logits that are not finite')
+        gaps, weights, log_loss = wrong_class_weights(logits, labels)
+        theta = np.concatenate([v.numpy().ravel().astype(np.float64) for v in self.model.vars])
+        ascent = self._ascent(x, labels, weights)
+        rho, length = float(np.linalg.norm(theta)), float(np.linalg.norm(ascent))
+        if not rho or not length:
+            raise ValueError('the parameters, or the gradient of the loss, are zero, so they have no direction')
+        direction = theta / rho
+        apart = direction - ascent / length
+        one_minus_cosine = float(apart @ apart) / 2
+
+        q = margins.margins(logits, labels)
+        q_min = float(q.min())
+        size = length_of_feasible = slack = np.nan
+        if self.model.is_homogeneous and q_min > 0:
+            # theta~ = theta / q_min^(1/L) has this norm, and the multipliers of the paper's Lemma C.8 are these: the
+            # gradient of s at theta~ is that at theta over q_min^(1 - 1/L).
+            length_of_feasible = rho / q_min ** (1 / order)
+            size = length_of_feasible * q_min ** (1 - 1 / order) / length
+            slack = size * weights * np.where(weights > 0, gaps / q_min - 1, 0.0)
+        relative, shares = float(np.linalg.norm(apart)), weights.sum(axis=1)
+        return KKTPoint(
+            log_loss, rho, q_min, one_minus_cosine, length_of_feasible * relative, relative, float(np.max(slack)),
+            float(np.sum(slack)), shares, size * shares, q, direction, euler_error(logits, products, order))
+
+    def _logits(self, x: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        parts = [self._products(x[i:i + self._batch]) for i in range(0, len(x), self._batch)]
+        logits, products = (np.concatenate([p.numpy() for p in ps]) for ps in zip(*parts))
+        return logits, products
+
+    def _ascent(self, x: tf.Tensor, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """sum_nj w_nj grad s_nj, float64 [parameters]; only the samples that count are visited."""
+        counting = np.flatnonzero(weights.sum(axis=1) >= NEGLIGIBLE)
+        of_logits = -weights[counting]
+        of_logits[np.arange(len(counting)), labels[counting]] = weights[counting].sum(axis=1)
+        total = np.zeros(sum(int(np.prod(v.shape)) for v in self.model.vars))
+        for i in range(0, len(counting), self._batch):
+            part = slice(i, i + self._batch)
+            gradient = self._gradient(tf.gather(x, counting[part]), tf.constant(of_logits[part], tf.float32))
+            total += np.concatenate([g.numpy().ravel() for g in gradient])
+        return total
+
+
+def wrong_class_weights(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """The share of each wrong class of each sample in the gradient of the loss, at any loss.
+
+    Args:
+        logits: float [N, C].
+        labels: integers [N].
+
+    Returns:
+        ``(s, w, log_loss)``: s_nj, float64 [N, C], inf at the right class; w_nj = p_nj / sum(p), float64 [N, C], 0 at
+        the right class, with p_nj the softmax probability of class j; natural logarithm of the mean loss.
+    """
+    rows = np.arange(len(labels))
+    gaps = logits.astype(np.float64)
+    gaps = gaps[rows, labels][:, np.newaxis] - gaps
+    gaps[rows, labels] = np.inf
+    log_p = -gaps - np.logaddexp.reduce(np.concatenate([-gaps, np.zeros((len(gaps), 1))], axis=1), axis=1)[:, None]
+    weights = np.exp(log_p - log_p.max())
+    return gaps, weights / weights.sum(), margins.log_mean_exp(margins.log_losses(logits, labels))
+
+
+def samples_of_mass(shares: np.ndarray, mass: float) -> int:
+    """The least number of samples that together have this much (0 to 1) of all multipliers; ``shares`` [N] sum to 1."""
+    total = np.cumsum(np.sort(shares)[::-1])
+    return int(np.searchsorted(total, mass * total[-1])) + 1
+
+
+def drift(a: np.ndarray, b: np.ndarray) -> float:
+    """Distance between two directions: ||a - b|| for unit vectors, from 0 (the same) to 2 (opposite)."""
+    return float(np.linalg.norm(a - b))
