@@ -14,7 +14,9 @@ from .archivers import (  # noqa: E402
 )
 from .base_model import Model  # noqa: E402
 from .initializers import INITIALIZERS, InitPolicy, normalized_initializer, rescaling_initializer  # noqa: E402
+from .keras_callbacks import LossBasedLR, MarginMonitor  # noqa: E402
 from .losses import (  # noqa: E402
+    HPSparseSoftmaxCrossEntropy,
     hp_sparse_softmax_cross_entropy_with_logits_v1,
     hp_sparse_softmax_cross_entropy_with_logits_v2,
     separate_logits,
@@ -40,9 +42,10 @@ ARCHITECTURES: dict[str, type[Model]] = {
 
 __all__ = [
     'ARCHITECTURES', 'ARCHIVERS', 'AggressiveLR', 'AggressiveLRv2', 'AggressiveLRv3', 'Archiver', 'BiasMode', 'ConstLR',
-    'ConstEpochArchiver', 'ConstLRAndLossBasedLR', 'Decision', 'EpochInfo', 'INITIALIZERS', 'IdleArchiver',
-    'InitPolicy', 'LRScheduler', 'LRSchedulerWithFrame', 'LR_SCHEDULERS', 'LogLossArchiver', 'LossBasedLRv1', 'Model',
-    'NumericalFailure', 'SimpleSequential', 'TrainMode', 'TwoPhaseConstEpochArchiver',
-    'hp_sparse_softmax_cross_entropy_with_logits_v1', 'hp_sparse_softmax_cross_entropy_with_logits_v2',
-    'normalized_initializer', 'rescaling_initializer', 'separate_logits',
+    'ConstEpochArchiver', 'ConstLRAndLossBasedLR', 'Decision', 'EpochInfo', 'HPSparseSoftmaxCrossEntropy',
+    'INITIALIZERS', 'IdleArchiver', 'InitPolicy', 'LRScheduler', 'LRSchedulerWithFrame', 'LR_SCHEDULERS',
+    'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginMonitor', 'Model', 'NumericalFailure', 'SimpleSequential',
+    'TrainMode', 'TwoPhaseConstEpochArchiver', 'hp_sparse_softmax_cross_entropy_with_logits_v1',
+    'hp_sparse_softmax_cross_entropy_with_logits_v2', 'normalized_initializer', 'rescaling_initializer',
+    'separate_logits',
 ]

@@ -8,6 +8,10 @@ the smallest float64 is an ordinary number, and so are its gradients.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 _ALL_CORRECT = -30.0
@@ -79,3 +83,61 @@ def hp_sparse_softmax_cross_entropy_with_logits_v2(y, y_, log_frame) -> tf.Tenso
         tf.reduce_max(gaps) < _ALL_CORRECT,
         lambda: tf.reduce_sum(tf.exp(gaps - log_frame), axis=1),
         lambda: _softplus_of_gaps(gaps) / tf.exp(log_frame))
+
+
+@keras.saving.register_keras_serializable(package='max_margin')
+class HPSparseSoftmaxCrossEntropy(keras.losses.Loss):
+    """The cross entropy of this module for ``keras.Model.compile``; it is saved and loaded with the model.
+
+    Whether it uses a frame is decided when it is made; the frame itself may then change between epochs, and a compiled
+    model follows without being traced anew. Keras converts what a loss returns to float32, which is harmless in units
+    of a frame near the loss: the gradients do not underflow, whatever the real loss.
+
+    Args:
+        log_frame: natural logarithm of the frame: losses are real losses times exp(-log_frame); None for real losses,
+            down to about 1e-38. ``LossBasedLR`` moves the frame along with the loss.
+        reduction, name, dtype: as of every ``keras.losses.Loss``; dtype is that of the reduction.
+
+    Raises:
+        ValueError: a frame that is not a finite number; when called, logits that are not [N, C] or labels that are not
+            integers of shape [N] or [N, 1].
+    """
+
+    def __init__(self, log_frame: float | None = None, reduction: str | None = 'sum_over_batch_size',
+                 name: str = 'hp_sparse_softmax_cross_entropy', dtype: Any = 'float64'):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        # A variable, because a number would become a constant of the compiled training step.
+        self._log_frame = None
+        if log_frame is not None:
+            self._log_frame = tf.Variable(_finite(log_frame), trainable=False, dtype=tf.float64)
+
+    @property
+    def log_frame(self) -> float | None:
+        """Natural logarithm of the frame; None without one."""
+        return None if self._log_frame is None else float(self._log_frame.numpy())
+
+    @log_frame.setter
+    def log_frame(self, value: float) -> None:
+        if self._log_frame is None:
+            raise ValueError('this loss was made without a frame; HPSparseSoftmaxCrossEntropy(log_frame=0.0) has one')
+        self._log_frame.assign(_finite(value))
+
+    def call(self, y_true, y_pred):
+        """Per-sample cross entropy, float64 [N], of labels [N] or [N, 1] and logits [N, C]."""
+        if len(y_pred.shape) != 2:
+            raise ValueError(f'the model must give logits of shape [N, C], not {list(y_pred.shape)}')
+        if len(y_true.shape) > 1 and y_true.shape[-1] != 1:
+            raise ValueError(f'labels must be integers of shape [N], not {list(y_true.shape)}; for one-hot labels give '
+                             f'y.argmax(axis=1)')
+        if self._log_frame is None:
+            return hp_sparse_softmax_cross_entropy_with_logits_v1(y_true, y_pred)
+        return hp_sparse_softmax_cross_entropy_with_logits_v2(y_true, y_pred, self._log_frame)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), 'log_frame': self.log_frame, 'dtype': self.dtype}
+
+
+def _finite(log_frame: Any) -> float:
+    if isinstance(log_frame, bool) or not math.isfinite(log_frame):
+        raise ValueError(f'log_frame must be a finite number, not {log_frame!r}')
+    return float(log_frame)
