@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from .core import Core
     from .datasets import get_dataset
     from .errors import UserError
-    from .plot_app import plot_start
+    from .plot_app import draw, plot_start
     from .workdir import Workdir
 
 _HOMES = {
     'AttackType': 'models.attacks', 'Core': 'core.core', 'UserError': 'core.errors', 'Workdir': 'core.workdir',
-    'app_start': 'core.app', 'get_dataset': 'core.datasets', 'plot_start': 'core.plot_app', 'run': 'core.app',
+    'app_start': 'core.app', 'draw': 'core.plot_app', 'get_dataset': 'core.datasets', 'plot_start': 'core.plot_app',
+    'run': 'core.app',
 }
-_WITHOUT_TENSORFLOW = ('UserError', 'Workdir', 'plot_start')
+_WITHOUT_TENSORFLOW = ('UserError', 'Workdir', 'draw', 'plot_start')
 
 
 def __getattr__(name: str) -> Any:
@@ -34,4 +35,4 @@ def __getattr__(name: str) -> Any:
     return found
 
 
-__all__ = ['AttackType', 'Core', 'UserError', 'Workdir', 'app_start', 'get_dataset', 'plot_start', 'run']
+__all__ = ['AttackType', 'Core', 'UserError', 'Workdir', 'app_start', 'draw', 'get_dataset', 'plot_start', 'run']

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,24 @@ from .plotting import STYLE
 from .tables import Table
 from .workdir import Workdir
 
+FIGURES = Path(__file__).resolve().parents[1] / 'figures'
 Draw = Callable[[list[Workdir]], Figure | Table]
+
+
+def draw(name: str, *runs: str | os.PathLike) -> Figure | Table:
+    """Draws runs with the function of a file in figures/, for use in a notebook.
+
+    Args:
+        name: such as 'figure-1b'.
+        runs: working directories.
+
+    Raises:
+        UserError: there is no such figure, or the runs lack what it draws.
+    """
+    known = {path.stem: path for path in FIGURES.glob('*.py')}
+    if name not in known:
+        raise UserError(f'there is no figure {name!r}; there are {", ".join(sorted(known))}')
+    return runpy.run_path(str(known[name]))['draw']([Workdir(run) for run in runs])
 
 
 def plot_start(draw: Draw, formats: Sequence[str] = ('png',)) -> None:
@@ -92,6 +110,7 @@ def watch(paths: Sequence[Path], draw: Draw, runs: list[Workdir], seconds: float
     """Draws whenever the runs have changed, until all of them have ended. What they lack is said, and waited for."""
     seen: Any = None
     complaint = None
+    begin, end = ('\r', '') if sys.stdout.isatty() else ('', '\n')  # on a terminal, one line that changes
     while True:
         ended = all(run.has_ended() for run in runs)
         state = [run.state() for run in runs]
@@ -99,7 +118,7 @@ def watch(paths: Sequence[Path], draw: Draw, runs: list[Workdir], seconds: float
             seen = state
             try:
                 draw_into(paths, draw, runs)
-                print(time.strftime('%H:%M:%S'), *paths, flush=True)
+                print(begin + time.strftime('%H:%M:%S'), *paths, end=end, flush=True)
                 complaint = None
             except UserError as e:
                 if ended or not all(run.path.is_dir() for run in runs):
@@ -108,5 +127,6 @@ def watch(paths: Sequence[Path], draw: Draw, runs: list[Workdir], seconds: float
                     complaint = str(e)
                     print(f'waiting: {complaint}', flush=True)
         if ended:
+            print(end=begin and '\n')
             return
         time.sleep(seconds)

@@ -30,7 +30,7 @@ OF_HISTORY = ['figure-1a', 'figure-1b', 'figure-3', 'figure-4', 'figure-5', 'fig
 
 
 def figure(name: str, *paths):
-    return runpy.run_path(str(FIGURES[name]))['draw']([Workdir(p) for p in paths])
+    return core.draw(name, *paths)
 
 
 def drawn(ax, which: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -341,6 +341,8 @@ def test_what_a_run_lacks_is_said_in_one_sentence(real):
         figure('figure-1b', 'old')
     with pytest.raises(UserError, match='has no evaluation with distances yet; ./eval.sh eval-final-mnist-l2-fast'):
         figure('figure-8', path)
+    with pytest.raises(UserError, match="there is no figure 'figure-2'; there are figure-1a, figure-1b, figure-3"):
+        core.draw('figure-2', path)
     for name in ('figure-8', 'figure-theory'):
         with pytest.raises(UserError, match=f'{name} draws one run at a time, not 2'):
             figure(name, path, path)
@@ -396,7 +398,7 @@ def test_watching_a_directory_that_does_not_exist_ends_at_once():
 
 
 def test_drawing_does_not_wait_for_tensorflow():
-    code = ('import core, sys, runpy; core.plot_start, core.Workdir, core.UserError; '
+    code = ('import core, sys, runpy; core.plot_start, core.Workdir, core.UserError, core.draw; '
             f'[runpy.run_path(p) for p in {[str(p) for p in FIGURES.values()]!r}]; print("tensorflow" in sys.modules)')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, timeout=100)
     assert done.stdout == 'False\n', done.stderr
