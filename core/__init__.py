@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from .app import app_start, run
     from .core import Core
     from .datasets import get_dataset
-    from .errors import UserError
+    from .errors import NotYet, UserError
     from .plot_app import draw, plot_start
     from .workdir import Workdir
 
 _HOMES = {
-    'AttackType': 'models.attacks', 'Core': 'core.core', 'UserError': 'core.errors', 'Workdir': 'core.workdir',
+    'AttackType': 'models.attacks', 'Core': 'core.core', 'NotYet': 'core.errors', 'UserError': 'core.errors',
+    'Workdir': 'core.workdir',
     'app_start': 'core.app', 'draw': 'core.plot_app', 'get_dataset': 'core.datasets', 'plot_start': 'core.plot_app',
     'run': 'core.app',
 }
-_WITHOUT_TENSORFLOW = ('UserError', 'Workdir', 'draw', 'plot_start')
+_WITHOUT_TENSORFLOW = ('NotYet', 'UserError', 'Workdir', 'draw', 'plot_start')
 
 
 def __getattr__(name: str) -> Any:
@@ -35,4 +36,6 @@ def __getattr__(name: str) -> Any:
     return found
 
 
-__all__ = ['AttackType', 'Core', 'UserError', 'Workdir', 'app_start', 'draw', 'get_dataset', 'plot_start', 'run']
+__all__ = [
+    'AttackType', 'Core', 'NotYet', 'UserError', 'Workdir', 'app_start', 'draw', 'get_dataset', 'plot_start', 'run',
+]

@@ -65,7 +65,7 @@ def _main(argv: list[str], flags: Mapping[str, Any]) -> None:
     except UserError as e:
         sys.exit(f'error: {e}')
     except KeyboardInterrupt:
-        sys.exit('interrupted; accepted epochs are saved')
+        sys.exit('interrupted; what was finished is saved')
     except BrokenPipeError:  # whatever read the output has gone, 'head' say; there is nobody left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

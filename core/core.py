@@ -167,7 +167,7 @@ class Core:
         run, eids, (x, y), indices, device = self._to_measure()
         with about(f'the attack {name}'):
             attack = ATTACKS[name](self.model, **arguments)
-        out = self._evaluation(run, eids, device)
+        out = self._evaluation(run, eids, device, attack.norm)
         with progress.copy_stdout(out.stdout_path):
             progress.print_flags(self.flags)
             return Attacking(self.model, attack, x, y, indices, self.flags['attack_B'], run, out,
@@ -223,15 +223,19 @@ class Core:
         Raises:
             UserError: flags that choose images, or an epoch that was not archived.
         """
-        for flag in ('attack_set', 'attack_N', 'attack'):
+        for flag in [name for name in FLAGS if name.startswith('attack') or name == 'lr']:
             if self.flags[flag] != FLAGS[flag].default:
-                raise UserError(f'{flag} means nothing here: the KKT conditions are about the whole training set')
+                raise UserError(f'{flag} means nothing here: the KKT conditions are those of the whole training set')
+        if self.flags['eval_log'] and Workdir(self.flags['eval_log']).flags_path.exists():
+            raise UserError(f"{self.flags['eval_log']} already holds results; choose another directory, or none for a "
+                            'new one')
         run, eids, _, _, device = self._to_measure()
         out = self._evaluation(run, eids, device)
         with progress.copy_stdout(out.stdout_path):
             progress.print_flags(self.flags)
             x, y = self.dataset.train
-            return watch_kkt(self.model, (x, y.numpy()), run, eids, out, self._about_evaluation(device))
+            return watch_kkt(self.model, (x, y.numpy()), run, eids, out,
+                             {**self._about_evaluation(device), 'settings': {'eid': self.flags['eid']}})
 
     def _to_measure(self) -> tuple[Workdir, list[int], tuple[np.ndarray, np.ndarray], np.ndarray, str]:
         """What both evaluations need: the run, its epochs, images and labels, their indices, the device."""
@@ -246,9 +250,9 @@ class Core:
             self.model.restore(run.find_model(eids[0]))
         return run, eids, (x[indices], y[indices]), indices, device
 
-    def _evaluation(self, run: Workdir, eids: list[int], device: str) -> Workdir:
-        record = {**self._record(device), 'evaluation': self.name, 'config': self._config, 'run': str(run.path),
-                  'models': digests(run, eids)}
+    def _evaluation(self, run: Workdir, eids: list[int], device: str, norm: str | None = None) -> Workdir:
+        record = {**self._record(device), 'evaluation': self.name, 'norm': norm, 'config': self._config,
+                  'run': str(run.path), 'models': digests(run, eids)}
         out = open_evaluation(self.flags['eval_log'], run.path / self.name, record)
         self.flags['eval_log'] = str(out.path)
         return out

@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class NotYet(UserError):
+    """Something is missing that may still come."""
+
+
 class Interrupted(UserError):
     """A person's wish to stop, obeyed; the sentence says how to go on. Work may still be under way in a thread."""
 

@@ -7,20 +7,21 @@ import runpy
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import matplotlib.pyplot as plt
 from absl import app, flags as absl_flags, logging
 from matplotlib.figure import Figure
 
 from .command_line import parse
-from .errors import UserError
+from .errors import NotYet, UserError
 from .plotting import STYLE
-from .tables import Table
+from .tables import KINDS, Table
 from .workdir import Workdir
 
+FORMATS = ('png', 'pdf', 'svg')
 FIGURES = Path(__file__).resolve().parents[1] / 'figures'
 Draw = Callable[[list[Workdir]], Figure | Table]
 
@@ -56,15 +57,14 @@ def plot_start(draw: Draw, formats: Sequence[str] = ('png',)) -> None:
 
 
 def _main(argv: list[str], draw: Draw) -> None:
-    matplotlib.use('agg')
     logging.set_verbosity(logging.WARNING)  # matplotlib tells of every font
     try:
         if len(argv) < 2:
             raise UserError('name the working directory of at least one run')
         runs = [Workdir(path) for path in argv[1:]]
         folder = Path(absl_flags.FLAGS['out'].value or argv[1])
-        paths = [folder / f'{Path(sys.argv[0]).stem}.{kind.strip().lstrip(".")}'
-                 for kind in absl_flags.FLAGS['format'].value]
+        kinds = [kind.strip().lstrip('.').lower() for kind in absl_flags.FLAGS['format'].value]
+        paths = [folder / f'{Path(sys.argv[0]).stem}.{kind}' for kind in kinds]
         seconds = absl_flags.FLAGS['watch'].value
         if seconds is None:
             draw_into(paths, draw, runs)
@@ -83,44 +83,47 @@ def draw_into(paths: Sequence[Path], draw: Draw, runs: list[Workdir]) -> None:
     """Draws runs into files, each of which appears whole or not at all.
 
     Raises:
-        UserError: the runs lack what is drawn, or a file cannot be written.
+        UserError: the runs lack what is drawn, a format that there is not, or a file that cannot be written.
     """
     result = draw(runs)
-    try:
-        for path in paths:
-            temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if isinstance(result, Table):
-                    temporary.write_text(result.text(path.suffix[1:]))
-                else:
-                    with plt.rc_context(STYLE):
-                        result.savefig(temporary, format=path.suffix[1:], dpi=300)
-                os.replace(temporary, path)
-            except (OSError, ValueError) as e:
-                raise UserError(f'cannot write {path}: {e}') from None
-            finally:
-                temporary.unlink(missing_ok=True)
-    finally:
-        if isinstance(result, Figure):
-            plt.close(result)
+    kinds = KINDS if isinstance(result, Table) else FORMATS
+    for path in paths:
+        if path.suffix[1:] not in kinds:
+            raise UserError(f'--format takes {", ".join(kinds)} for a {type(result).__name__.lower()}, '
+                            f'not {path.suffix[1:]!r}')
+    for path in paths:
+        temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(result, Table):
+                temporary.write_text(result.text(path.suffix[1:]))
+            else:
+                with matplotlib.rc_context(STYLE):
+                    result.savefig(temporary, format=path.suffix[1:], dpi=300)
+            os.replace(temporary, path)
+        except OSError as e:
+            raise UserError(f'cannot write {path}: {e.strerror}') from None
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def watch(paths: Sequence[Path], draw: Draw, runs: list[Workdir], seconds: float) -> None:
-    """Draws whenever the runs have changed, until all of them have ended. What they lack is said, and waited for."""
+    """Draws whenever the runs have changed, until all of them have had their last epoch. What may still come is waited
+    for."""
     seen: Any = None
     complaint = None
+    ended = False
     begin, end = ('\r', '') if sys.stdout.isatty() else ('', '\n')  # on a terminal, one line that changes
     while True:
-        ended = all(run.has_ended() for run in runs)
         state = [run.state() for run in runs]
         if state != seen:
-            seen = state
+            seen, ended = state, all(run.has_ended() for run in runs)
             try:
                 draw_into(paths, draw, runs)
                 print(begin + time.strftime('%H:%M:%S'), *paths, end=end, flush=True)
                 complaint = None
-            except UserError as e:
+            except NotYet as e:
                 if ended or not all(run.path.is_dir() for run in runs):
                     raise
                 if str(e) != complaint:

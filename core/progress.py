@@ -120,7 +120,8 @@ def print_certificate(eid: int, summary: Mapping[str, Any]) -> None:
 
 def print_kkt(eid: int, summary: Mapping[str, Any]) -> None:
     """Prints the line of an epoch whose KKT conditions were measured."""
-    residuals = ' '.join(f'{k}={summary[k]:.4g}' for k in ('epsilon', 'delta', 'drift') if summary[k] is not None)
+    residuals = ' '.join(f'{k}=' + ('-' if summary[k] is None else f'{summary[k]:.4g}')
+                         for k in ('epsilon', 'delta', 'drift'))
     say(f"epoch #{eid}: cos(theta, -grad)={summary['cosine']:.4f} {residuals} 90 % of the multipliers on "
         f"{summary['support_vectors']['0.9']} of {summary['images']} images [time={summary['seconds']:.1f}s]")
 

@@ -22,8 +22,9 @@ class Cell(NamedTuple):
 
 def text(value: Any) -> Cell:
     """Plain text, or a whole number."""
-    escaped = ''.join({'\\': r'\textbackslash{}'}.get(c, '\\' + c if c in '_%&#${}' else c) for c in str(value))
-    return Cell(value, str(value), escaped)
+    special = {'\\': r'\textbackslash{}', '^': r'\textasciicircum{}', '~': r'\textasciitilde{}'}
+    latex = ''.join(special.get(c, '\\' + c if c in '_%&#${}' else c) for c in str(value))
+    return Cell(value, str(value).replace('|', r'\|'), latex)
 
 
 def percent(share: float) -> Cell:

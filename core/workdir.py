@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import UserError
+from .errors import NotYet, UserError
 from .npz import read_npz
 
 _MODEL = re.compile(r'model-(\d+)\.keras')
@@ -184,7 +184,10 @@ class Workdir:
             return {}
         except (OSError, ValueError) as e:
             raise UserError(f'{self.summary_path} cannot be read: {e}') from None
-        return summary if isinstance(summary, dict) else {}
+        epochs = summary.get('epochs', {}) if isinstance(summary, dict) else None
+        if not isinstance(epochs, dict) or not all(isinstance(numbers, dict) for numbers in epochs.values()):
+            raise UserError(f'{self.summary_path} is not the summary of an evaluation')
+        return summary
 
     def parts(self) -> dict[int, list[int]]:
         """The batches whose results are here: their first images, ascending, by epoch."""
@@ -209,8 +212,11 @@ class Workdir:
 
     def state(self) -> tuple[Any, ...]:
         """Something that differs once anything that figures draw has changed."""
-        paths = [self.history_path, *(e.summary_path for e in [self, *self.evaluations()])]
-        return tuple((str(p), s.st_mtime_ns, s.st_size) for p in paths if p.exists() for s in [p.stat()])
+        paths = [self.history_path]
+        for evaluation in [self, *self.evaluations()]:
+            paths += [evaluation.summary_path, evaluation.parts_path]
+        return (self.archived_epochs(),
+                *((str(p), s.st_mtime_ns, s.st_size) for p in paths if p.exists() for s in [p.stat()]))
 
     def has_ended(self) -> bool:
         """Whether a run has accepted its last epoch."""
@@ -228,12 +234,16 @@ class Workdir:
         try:
             lines = self.history_path.read_bytes().split(b'\n')
         except OSError:
-            raise UserError(f'{self.path} has no history.jsonl; it is not the working directory of a run') from None
+            raise NotYet(f'{self.path} has no history.jsonl; it is not the working directory of a run') from None
         for number, line in enumerate(lines[:-1], start=1):
             try:
-                yield json.loads(line)
+                attempt = json.loads(line)
             except ValueError:
                 raise UserError(f'{self.history_path}, line {number}: not a line of JSON') from None
+            if not isinstance(attempt, dict) or 'eid' not in attempt or 'cmd' not in attempt or (
+                    attempt['cmd'] == 'go' and not isinstance(attempt.get('stats'), dict)):
+                raise UserError(f'{self.history_path}, line {number}: not an attempt at an epoch')
+            yield attempt
 
 
 def _new_directory(parent: Path) -> Path:

@@ -3,11 +3,11 @@
     ./plot.sh figure-4 logs/RUN [logs/RUN ...]
 """
 
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 import core
-from core.plotting import COLOURS, WIDTH, hues, legend_above, powers_of_ten, read_runs, styled
+from core.histories import read_runs
+from core.plotting import COLOURS, WIDTH, hues, legend_above, powers_of_ten, styled
 
 
 @styled
@@ -17,12 +17,12 @@ def draw(runs: list[core.Workdir]) -> Figure:
     Raises:
         core.UserError: a run without a finished epoch.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.2), layout='constrained')
+    figure = Figure(figsize=(WIDTH, 2.2), layout='constrained')
+    left, right = figure.subplots(1, 2)
     for run, look in hues(read_runs(runs)):
         left.plot(run['eid'], run.relative_rates(run.epochs), label=run.label, linewidth=0.8, **look)
         left.plot([line['eid'] for line in run.rejected], run.relative_rates(run.rejected), '.', markersize=4,
-                  markeredgewidth=0, color=look['color'] if len(runs) > 1 else COLOURS[1], alpha=0.4, zorder=1.5,
-                  label='_rejected')
+                  markeredgewidth=0, color=look['color'] if len(runs) > 1 else COLOURS[1], alpha=0.4, zorder=1.5)
         right.plot(run['eid'], run.log10_loss, **look)
     left.set(xlabel='epoch', ylabel=r'relative learning rate $\alpha(t)$', yscale='log')
     left.set_title('dots: rejected attempts', fontsize=7, loc='right')

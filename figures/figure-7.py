@@ -3,12 +3,12 @@
     ./plot.sh figure-7 logs/RUN [logs/RUN ...]
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
 import core
-from core.plotting import WIDTH, hues, legend_above, read_runs, styled
+from core.histories import read_runs
+from core.plotting import WIDTH, hues, legend_above, styled
 
 
 @styled
@@ -18,16 +18,18 @@ def draw(runs: list[core.Workdir]) -> Figure:
     Raises:
         core.UserError: a run without a finished epoch.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.2), layout='constrained')
+    figure = Figure(figsize=(WIDTH, 2.2), layout='constrained')
+    axes, read = figure.subplots(1, 2), read_runs(runs)
     for ax, name, title in zip(axes, ('acc', 'test_acc'), ('training', 'test')):
-        bottom = 100.0
-        for run, look in hues(read_runs(runs)):
+        low, high = 100.0, 0.0
+        for run, look in hues(read):
             accuracy = 100 * run[name]
             ax.plot(run['eid'], accuracy, label=run.label, **look)
-            bottom = min(bottom, float(np.quantile(accuracy, 0.1)), float(accuracy[-1]))
-        top = max(float(line.get_ydata().max()) for line in ax.lines)
-        margin = max(0.1 * (top - bottom), 0.05)
-        ax.set(xlabel='epoch', ylabel=f'{title} accuracy (%)', ylim=(max(bottom - margin, 0), top + margin))
+            low = min(low, float(np.quantile(accuracy, 0.1)), float(accuracy[-1]))
+            high = max(high, float(accuracy.max()))
+        margin = max(0.1 * (high - low), 0.05)
+        ax.set(xlabel='epoch', ylabel=f'{title} accuracy (%)', ylim=(low - margin, min(high + margin, 100.02)))
+        ax.ticklabel_format(axis='y', useOffset=False)
     legend_above(figure, axes[0])
     return figure
 

@@ -5,7 +5,6 @@
 
 import textwrap
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -43,7 +42,7 @@ def draw(runs: list[core.Workdir]) -> Figure:
     notes = (f'Images that were classified rightly and have an adversarial image: {len(places)}.',
              f'Differences: {hues} at the ± value under each.')
     notes = [line for note in notes for line in textwrap.wrap(note, 50 * len(groups))]
-    figure = plt.figure(layout='constrained', figsize=(
+    figure = Figure(layout='constrained', figsize=(
         2.4 * len(groups), 0.6 + 0.13 * len(notes) + rows * (0.3 + 0.7 * height / width)))
     figure.suptitle(f'epoch {eid}', fontsize=9)
     figure.supxlabel('\n'.join(notes), fontsize=6.5, color='0.3')

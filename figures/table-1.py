@@ -5,7 +5,7 @@
 """
 
 import core
-from core.plotting import Run, read_runs
+from core.histories import Run, read_runs
 from core.tables import Cell, Table, percent, power_of_ten, scientific, text
 
 BOUNDS = (-10, -15, -20, -120)
@@ -28,6 +28,9 @@ def draw(runs: list[core.Workdir]) -> Table:
         missed = [f'1e{bound}' for bound in BOUNDS if not (run.log10_loss < bound).any()]
         if missed:
             missing.append(f'{run.label} has not reached a loss of {", ".join(missed)}')
+        if run['eid'][-1] < run.record['flags']['E']:
+            missing.append(f"{run.label} is at epoch {run['eid'][-1]:.0f} of {run.record['flags']['E']}, which stands "
+                           'for its last')
     return Table([text('run'), *HEAD] if len(read) > 1 else HEAD, rows, '; '.join(missing))
 
 

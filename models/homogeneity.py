@@ -51,7 +51,7 @@ def euler_error(logits: np.ndarray, products: np.ndarray, degree: float) -> floa
 
 
 def trained_layers(net: keras.Model) -> dict[str, tuple[tf.Variable, ...]]:
-    """The trainable variables of each leaf layer, nested or not, in the order of the network, by layer name.
+    """The trainable variables of each leaf layer, nested or not, in the order in which they were made, by layer name.
 
     A name that occurs again is counted: 'dense', 'dense (2)'.
     """
@@ -110,6 +110,14 @@ def degrees_of(net: keras.Model, layers: Sequence[Sequence[tf.Variable]], x) -> 
         for bias, direction, size in zip(biases + means, directions, sizes):
             bias.assign(size * direction)
         whole = _degree(net, variables, x)
+        if whole is not None:  # what is cut off above some size, as by relu6, shows at another scale
+            factor = 10 ** min(2.0, 12 / max(whole, 1))
+            scaled = [v.numpy() for v in variables]
+            for v, value in zip(variables, scaled):
+                v.assign(factor * value)
+            whole = whole if _degree(net, variables, x) == whole else None
+            for v, value in zip(variables, scaled):
+                v.assign(value)
         if whole is None:
             for bias in [b for vs in layers[1:] for b in split_biases(vs)[1]] + means:
                 bias.assign(tf.zeros_like(bias))

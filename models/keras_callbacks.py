@@ -29,6 +29,9 @@ BATCH_SIZE = 512
 SAMPLES_FOR_DEGREES = 8
 
 
+_NOT_PROPORTIONAL = ('weight_decay', 'clipnorm', 'clipvalue', 'global_clipnorm')
+
+
 class LossBasedLR(keras.callbacks.Callback):
     """The paper's loss-based learning rate, alpha / loss, alpha being as large as it may be.
 
@@ -84,6 +87,10 @@ class LossBasedLR(keras.callbacks.Callback):
         if self._loss is not None and self.model.losses:
             raise ValueError('the model adds losses of its own to the cross entropy, such as those of regularizers; '
                              'they are not in units of the frame, so leave them out')
+        optimizer = self.model.optimizer
+        if self._loss is not None and any(getattr(optimizer, name, None) for name in _NOT_PROPORTIONAL):
+            raise ValueError('with a frame, steps must be proportional to the gradient: leave out '
+                             f'{", ".join(_NOT_PROPORTIONAL)} of the optimizer')
         self._samples.prepare(self.model)
         self.log_loss = self._samples.log_loss(self._samples.logits())
         if not math.isfinite(self.log_loss):

@@ -97,7 +97,8 @@ def normalized_margins(q_min: float, norms: Norms) -> dict[str, float]:
 def smoothed_margins(log_loss: float, n: int, norms: Norms) -> dict[str, float]:
     """The smoothed normalised margin, ln(1 / L) / rho^L, and the same over the product of the layers' norms.
 
-    This is the paper's gamma-tilde. Its training loss L is the *sum* over the samples, not their mean, which is what
+    This is the paper's gamma-tilde for the exponential loss; for the cross entropy it has ln(1 / (exp(L) - 1)), which
+    differs by at most L / 2. The paper's training loss L is the *sum* over the samples, not their mean, which is what
     makes the smoothed margin a lower bound of the normalised one (at small losses), by at most ln(n (C - 1)) / rho^L.
 
     Args:

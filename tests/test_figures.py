@@ -20,7 +20,7 @@ from runs import train
 
 import core
 from core import UserError, plot_app
-from core.plotting import Distances, Run, distances
+from core.histories import Distances, Run, distances
 from core.workdir import Workdir
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,12 +46,6 @@ def real(tmp_path_factory):
     return path, lines
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close('all')
-
-
 def synthetic(path: str, log_losses, n: int = 100, order: int = 4, homogeneous: bool = True, E: int | None = None,
               rhos=None, frame: bool = True, **stats) -> list[dict]:
     """Writes the history of a run with these losses; its rates are 0.5 in frame units, or without a frame."""
@@ -63,7 +57,9 @@ def synthetic(path: str, log_losses, n: int = 100, order: int = 4, homogeneous: 
     for eid, log_loss in enumerate(log_losses, start=1):
         rho = 1.0 if rhos is None else rhos[eid - 1]
         log_T = float(np.logaddexp(log_T, math.log(0.5) - (before if frame else 0)))
-        numbers = {'log_loss': log_loss, 'loss': math.exp(log_loss), 'log_T': log_T, 'rho': rho, 'rhoL': rho ** order,
+        with np.errstate(over='ignore'):
+            power = float(np.float64(rho) ** order)
+        numbers = {'log_loss': log_loss, 'loss': math.exp(log_loss), 'log_T': log_T, 'rho': rho, 'rhoL': power,
                    'q_bar_min': eid * 1e-5, 'q_bar2_min': eid * 1e-4, 'smoothed_margin2': eid * 9e-5, 'acc': 1.0,
                    'test_acc': 0.9 + eid * 1e-3, **{k: v[eid - 1] for k, v in stats.items()}}
         lines.append({'eid': eid, 'cmd': 'go', 'lr': 0.5, 'log_frame': before if frame else None, 'stats': numbers})
@@ -205,18 +201,53 @@ def test_figure_8_has_training_and_test_set_at_two_scales_with_a_line_for_each_e
     assert ['training' in axes[0].get_title(), 'test' in axes[1].get_title()] == [True, True]
 
 
-def test_of_several_evaluations_the_one_with_more_images_counts_then_the_later_and_norms_are_not_mixed():
+def test_one_attack_counts_the_one_with_more_images_then_smaller_distances_and_norms_are_not_mixed():
     synthetic('run', [-1.0] * 9)
-    evaluation('run', 'eval-few', {1: [9.0, 9.0], 5: [7.0, 7.0]}, date='20260109_000000')
-    evaluation('run', 'eval-many', {1: [1.0, 1.0, 1.0]}, date='20260101_000000')
-    evaluation('run', 'eval-many', {1: [2.0, 2.0, 2.0]}, date='20260102_000000')
+    evaluation('run', 'eval-few', {1: [0.1, 0.1], 5: [0.1, 0.1]}, date='20260109_000000')
+    evaluation('run', 'eval-weak', {1: [9.0] * 5}, date='20260109_000000')
+    evaluation('run', 'eval-many', {1: [1.0] * 4}, date='20260108_000000')
+    evaluation('run', 'eval-many', {1: [2.0] * 5}, date='20260101_000000')
+    evaluation('run', 'eval-many', {1: [3.0] * 5}, date='20260102_000000')
     evaluation('run', 'eval-inf', {1: [0.1] * 9}, norm='Linf', eps=True)
-    found = distances(Workdir('run'))
-    assert {part: [(d.eid, d.norm, d.sizes.tolist()) for d in ds] for part, ds in found.items()} == {
-        'train': [(1, 'L2', [2.0, 2.0, 2.0]), (5, 'L2', [7.0, 7.0])]}
-    shutil.rmtree('run/eval-few'), shutil.rmtree('run/eval-many')
-    (only,) = distances(Workdir('run'))['train']
-    assert (only.norm, only.sizes.tolist()) == ('Linf', [0.1] * 9), 'budgets, where an attack has them'
+    evaluation('run', 'eval-other', {1: [4.0, 4.0]}, part='test')
+
+    def found():
+        return {part: [(d.evaluation, d.eid, d.norm, d.sizes.tolist()) for d in ds]
+                for part, ds in distances(Workdir('run')).items()}
+    assert found() == {'train': [('eval-many', 1, 'L2', [3.0] * 5)], 'test': [('eval-other', 1, 'L2', [4.0, 4.0])]}
+    for name in ('few', 'weak', 'many', 'other'):
+        shutil.rmtree(f'run/eval-{name}')
+    assert found() == {'train': [('eval-inf', 1, 'Linf', [0.1] * 9)]}, 'budgets, where an attack has them'
+
+
+def test_figure_8_names_the_run_the_attack_and_how_many_images_and_shows_the_top_of_any_accuracy():
+    synthetic('run', [-1.0] * 3)
+    evaluation('run', 'eval-a', {1: [0.0, 0.5, 0.7, 0.8, 0.9], 2: [0.0, 1.0, 1.5]})
+    evaluation('run', 'eval-nothing', {1: [math.inf] * 5}, part='test')
+    drawing = figure('figure-8', 'run')
+    assert drawing.get_suptitle() == 'exper-synthetic'
+    assert drawing.axes[0].get_title() == 'training set, 3 to 5 images\neval-a'
+    low, high = drawing.axes[2].get_ylim()
+    assert low < 80 < high, 'four fifths are right to begin with'
+
+
+def test_many_epochs_are_told_apart_and_the_legend_names_some():
+    synthetic('run', [-1.0] * 3)
+    evaluation('run', 'eval-a', {eid: [0.5, eid / 2] for eid in range(1, 21)})
+    drawing = figure('figure-8', 'run')
+    looks = {(str(line.get_color()), line.get_linestyle()) for line in drawing.axes[0].lines}
+    assert len(looks) == 20 and len(drawing.legends[0].get_texts()) == 5
+
+
+def test_an_evaluation_that_has_no_summary_yet_counts():
+    synthetic('run', [-1.0] * 3)
+    evaluation('run', 'eval-a', {1: [0.5, 1.0]})
+    place = Workdir('run/eval-a/20260101_000000')
+    place.summary_path.unlink()
+    assert distances(Workdir('run')) == {}, 'of an unknown norm'
+    place.write_flags({'flags': {'attack_set': 'test'}, 'norm': 'L2'})
+    assert list(distances(Workdir('run'))) == ['test']
+    assert figure('figure-quickstart', 'run').axes[3].get_title().startswith('test set, 2 images')
 
 
 # ---- table-1 ----
@@ -243,13 +274,15 @@ def test_table_1_has_the_first_epoch_below_each_loss_and_the_last():
 
 def test_table_1_of_an_unfinished_run_says_what_it_has_not_reached_and_several_runs_are_named():
     synthetic('a_b/x', [-1.0, -30.0])
-    synthetic('c/x', [-1.0])
+    synthetic('c/x', [-1.0], E=7)
     table = figure('table-1', 'a_b/x', 'c/x')
     rows = list(csv.DictReader(io.StringIO(table.text('csv'))))
     assert [(r['run'], r['model'], r['epoch']) for r in rows] == [
-        ('exper-synthetic x', 'model-1', '2'), ('exper-synthetic x', 'model-5', '2'),
-        ('exper-synthetic x', 'model-5', '1')]
+        ('exper-synthetic a_b/x', 'model-1', '2'), ('exper-synthetic a_b/x', 'model-5', '2'),
+        ('exper-synthetic c/x', 'model-5', '1')]
     assert 'has not reached a loss of 1e-15, 1e-20, 1e-120' in table.note and table.note in table.text('md')
+    assert 'c/x is at epoch 1 of 7, which stands for its last' in table.note
+    assert r'a\_b/x & model-1' in table.text('tex')
 
 
 # ---- figure-theory ----
@@ -260,12 +293,13 @@ THEORY = runpy.run_path(str(FIGURES['figure-theory']))
 def test_the_smoothed_margin_is_the_inverse_of_the_loss_at_any_size():
     log_losses = [5.0, 1.0, math.log(math.log(2) / 100), -10.0, -40.0, -2000.0]
     synthetic('run', log_losses, n=100, order=3, rhos=[2.0] * 6)
-    smoothed, log_sum = THEORY['smoothed_margin'](Run(Workdir('run')))
+    smoothed, log, log_sum = THEORY['smoothed_margin'](Run(Workdir('run')))
     for got, log_loss in zip(smoothed, log_losses):
         loss = 100 * Decimal(log_loss).exp()
         expected = -(loss.exp() - 1).ln() if loss > Decimal('1e-9') else -(loss.ln() + loss / 2)
         assert got == pytest.approx(float(expected) / 8, rel=1e-9, abs=1e-12)
     np.testing.assert_allclose(log_sum, np.array(log_losses) + math.log(100))
+    np.testing.assert_allclose(np.exp(log), np.maximum(smoothed, 0), rtol=1e-9, atol=1e-12)
 
 
 def test_the_sentence_says_where_the_smoothed_margin_fell_after_the_threshold_and_by_how_much():
@@ -275,14 +309,20 @@ def test_the_sentence_says_where_the_smoothed_margin_fell_after_the_threshold_an
         return THEORY['verdict'](Run(Workdir('run')))
 
     losses = [-1.0, -6.0, -8.0, -10.0, -12.0, -20.0]
-    assert 'not bound to grow yet' in verdict([-1.0, -2.0, math.log(0.8 / 100)])  # a sum of 0.8, above ln 2
+    assert 'need not grow yet' in verdict([-1.0, -2.0, math.log(0.8 / 100)])  # a sum of 0.8, above ln 2
     assert verdict(losses).endswith('never decreased after the sum of the losses fell below the theorem\'s threshold, '
                                     'ln 2, in epoch 2 (4 epochs).')
     fell = verdict(losses, rhos=[1, 1, 1, 1.05, 1.05, 1.5])
     smoothed = [(-v - math.log(100)) / r ** 4 for v, r in ((-12.0, 1.05), (-20.0, 1.5))]
     assert 'decreased in 1 of the 4 epochs' in fell and 'most in epoch 6, by ' in fell
     assert f'{100 * (1 - smoothed[1] / smoothed[0]):.2g} %' in fell
-    assert 'not homogeneous' in verdict(losses, homogeneous=False)
+    for some in (losses, losses[:1]):
+        assert verdict(some, homogeneous=False) == (
+            'This network is not homogeneous, so the theorems do not apply to it.')
+    back = verdict([-8.0, -1.0, -0.5, -9.0, -9.5])  # up through the threshold, up, down through it, down
+    assert 'decreased in 1 of the 2 epochs' in back and 'most in epoch 2, below 0' in back
+    huge = verdict([-80.0, -90.0, -91.0], order=1023, rhos=[17.5, 17.5, 18.0])
+    assert 'decreased in 1 of the 2 epochs' in huge and 'most in epoch 3, by 1e+02 %' in huge
     ratio = (90 - math.log(100)) / (80 - math.log(100))
     for excess, expected in ((5e-7, 'never decreased'), (5e-6, 'by 0.0005 %')):  # the first is rounding
         assert expected in verdict([-1.0, -80.0, -90.0], rhos=[1, 1, (ratio * (1 + excess)) ** 0.25])
@@ -319,6 +359,9 @@ def test_the_kkt_conditions_join_once_they_are_measured(real):
     drawing = figure('figure-theory', 'run')
     assert len(drawing.axes) == 6 and 'eval-kkt' not in drawing.get_supxlabel()
     np.testing.assert_allclose(drawn(drawing.axes[3])[1], [e['one_minus_cosine'] for e in epochs.values()])
+    core.run({'task': 'kkt', 'eid': 'last', 'log': 'run', 'gpu': 'cpu', 'eval_log': 'run/eval-kkt/20260102_000000'})
+    np.testing.assert_array_equal(
+        drawn(figure('figure-theory', 'run').axes[3], 1)[1][1:], [e['drift'] for e in list(epochs.values())[1:]])
     np.testing.assert_allclose(drawn(drawing.axes[5], 1)[1], [e['support_vectors']['0.9'] for e in epochs.values()])
 
 
@@ -331,7 +374,16 @@ def test_what_a_run_lacks_is_said_in_one_sentence(real):
     lines = [json.loads(line) for line in Path('old/history.jsonl').read_text().split('\n')[:-1]]
     del lines[0]['stats']['log_loss']
     Path('old/history.jsonl').write_text(json.dumps(lines[0]) + '\n')
+    Workdir.create('young', parent=Path()).write_flags({'flags': {}})
+    Path('young/history.jsonl').write_text('{"eid": 1, "cmd": "back", "stats": null}\n')
+    for k, damage in enumerate(('{}', '5', '{"eid": 1, "cmd": "go", "stats": null}', 'x')):
+        shutil.copytree('young', f'damaged-{k}')
+        Path(f'damaged-{k}/history.jsonl').write_text(damage + '\n')
+        with pytest.raises(UserError, match='history.jsonl, line 1: not a'):
+            figure('figure-1b', f'damaged-{k}')
     for name in [*OF_HISTORY, 'table-1']:
+        with pytest.raises(core.NotYet, match='young has no finished epoch yet, so there is nothing to draw'):
+            figure(name, 'young')
         for place, message in (('nowhere', 'nowhere has no history.jsonl; it is not the working directory of a run'),
                                ('empty', 'empty has no history.jsonl; it is not the working directory of a run')):
             with pytest.raises(UserError) as e:
@@ -361,10 +413,10 @@ def test_figures_are_written_whole_in_each_format_and_unknown_ones_refused(real)
         plot_app.draw_into(paths, draw, [Workdir('nowhere')])
     assert paths[0].stat().st_size > 1000
     assert '<text' in paths[2].read_text(), 'text stays text'
-    assert not plt.get_fignums()
-    with pytest.raises(UserError, match='cannot write out/figure-1b.doc'):
+    assert not plt.get_fignums(), 'none is left to pyplot, which a notebook would show again'
+    with pytest.raises(UserError, match="--format takes png, pdf, svg for a figure, not 'doc'"):
         plot_app.draw_into([Path('out/figure-1b.doc')], draw, [Workdir(path)])
-    with pytest.raises(UserError, match="a table is written as md, csv, tex, not as 'png'"):
+    with pytest.raises(UserError, match="--format takes md, csv, tex for a table, not 'png'"):
         plot_app.draw_into([Path('out/table-1.png')], runpy.run_path(str(FIGURES['table-1']))['draw'], [Workdir(path)])
 
 
@@ -377,7 +429,7 @@ def test_watching_draws_when_a_run_has_changed_and_ends_when_it_has(monkeypatch,
 
     def draw(runs):
         drawn_epochs.append(len(Run(runs[0]).epochs))
-        return plt.figure()
+        return plt.Figure()
 
     def sleep(seconds):
         slept.append(seconds)
@@ -389,6 +441,14 @@ def test_watching_draws_when_a_run_has_changed_and_ends_when_it_has(monkeypatch,
     assert drawn_epochs == [1, 2, 3] and slept == [7.0] * 6 and Path('figure.png').exists()
     out = capsys.readouterr().out.split('\n')
     assert out[0] == 'waiting: run has no history.jsonl; it is not the working directory of a run' and len(out) == 5
+
+
+def test_what_can_never_come_is_not_waited_for():
+    synthetic('run', [-1.0], E=9)
+    for path, runs in (('figure.doc', ['run']), ('figure.png', ['run', 'run'])):
+        draw = runpy.run_path(str(FIGURES['figure-theory']))['draw']
+        with pytest.raises(UserError, match="not 'doc'|one run at a time"):
+            plot_app.watch([Path(path)], draw, [Workdir(r) for r in runs], 1.0)
 
 
 def test_watching_a_directory_that_does_not_exist_ends_at_once():
@@ -404,13 +464,15 @@ def test_drawing_does_not_wait_for_tensorflow():
     assert done.stdout == 'False\n', done.stderr
 
 
-@pytest.mark.parametrize('name', sorted(OF_HISTORY))
-def test_no_text_of_a_figure_lies_over_another_or_outside(name):
-    for path in ('exper-final-mnist-cnn-loss-based-lr', 'exper-final-mnist-biased-cnn-loss-based-lr'):
-        synthetic(f'{path}/x', np.linspace(-0.3, -900 * math.log(10), 300), rhos=np.linspace(10, 60, 300))
-        record = json.loads(Path(f'{path}/x/flags.json').read_text())
-        Workdir(f'{path}/x').write_flags({**record, 'name': path})
-    runs = sorted(Path().glob('exper-*/x'))
+@pytest.mark.parametrize('name, number', [
+    *((name, 2) for name in sorted(OF_HISTORY)), ('figure-1b', 3), ('figure-quickstart', 1), ('figure-8', 1)])
+def test_no_text_of_a_figure_lies_over_another_or_outside(name, number):
+    for path in ('mnist-cnn', 'mnist-cnn', 'mnist-biased-cnn')[3 - number:]:
+        path = f'exper-final-{path}-loss-based-lr/20260101_00000{len(list(Path().glob("*/*")))}'
+        synthetic(path, np.linspace(-0.3, -900 * math.log(10), 300), rhos=np.linspace(10, 60, 300))
+        record = json.loads(Path(path, 'flags.json').read_text())
+        Workdir(path).write_flags({**record, 'name': path.split('/')[0]})
+    runs = sorted(Path().glob('exper-*/*'))
     if name == 'figure-theory':
         out = Workdir(runs[0] / 'eval-kkt' / '20260101_000000')
         out.path.mkdir(parents=True)
@@ -418,7 +480,12 @@ def test_no_text_of_a_figure_lies_over_another_or_outside(name):
         out.write_summary({'epochs': {eid: {
             'one_minus_cosine': 0.5, 'drift': 0.1, 'epsilon': 3.0, 'delta': 1e-3, 'images': 60000,
             'support_vectors': {'0.5': 100 * eid, '0.9': 1000, '0.99': 5000}} for eid in (1, 300)}})
-    drawing = figure(name, *runs[:1 if name == 'figure-theory' else 2])
+    if name in ('figure-8', 'figure-quickstart'):
+        rng = np.random.default_rng(0)
+        for part in ('train', 'test'):
+            evaluation(str(runs[0]), f'eval-final-mnist-{part}-l2-fast', part=part, sizes={
+                eid: rng.normal(1, 0.2, 10).tolist() for eid in range(1, 300, 20)})
+    drawing = figure(name, *runs[:1 if name in ('figure-theory', 'figure-8') else number])
     drawing.set_dpi(200)
     drawing.draw_without_rendering()
     unseen = {id(label) for ax in drawing.axes for axis in (ax.xaxis, ax.yaxis)

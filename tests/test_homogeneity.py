@@ -125,3 +125,9 @@ def test_layers_are_found_in_the_order_of_the_network_nested_ones_too_and_shared
     assert found['a'][0] is shared.kernel.value and [len(v) for v in found.values()] == [2, 2, 2, 1]
     net.layers[-1].trainable = False
     assert list(trained_layers(net)) == ['a', 'b', 'c']
+
+
+@pytest.mark.parametrize('cut', ['relu6', lambda z: tf.clip_by_value(z, -30, 30)], ids=['relu6', 'clip'])
+def test_what_is_cut_off_above_some_size_is_not_homogeneous(cut, x):
+    net, layers = plain(L.Dense(12, activation=cut, use_bias=False))
+    assert not degrees_of(net, layers, x).is_homogeneous

@@ -317,6 +317,9 @@ def test_a_model_or_samples_of_the_wrong_kind_are_refused_in_a_sentence(data):
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
     with refusing('must be a number, as in keras.optimizers.SGD', TypeError):
         fit(network(), optimizer=keras.optimizers.SGD(schedule), callback=LossBasedLR)
+    for option in ({'weight_decay': 0.1}, {'clipnorm': 1.0}):
+        with refusing('steps must be proportional to the gradient'):
+            fit(network(), optimizer=keras.optimizers.SGD(**option), callback=LossBasedLR)
     with refusing('such as those of regularizers'):
         fit(network(L.Dense(4, kernel_regularizer='l2')), callback=LossBasedLR)
     net = network()

@@ -219,7 +219,10 @@ def test_a_network_that_is_not_homogeneous_is_said_to_be_so(capsys):
 
 def test_the_conditions_are_those_of_the_whole_training_set():
     train(E=1)
-    for flags in ({'attack_N': 10}, {'attack_set': 'test'}, {'attack': [1, 2]}):
+    for flags in ({'attack_N': 10}, {'attack_set': 'test'}, {'attack': [1, 2]}, {'attack_K': 3}, {'lr': 0.1}):
         with pytest.raises(UserError, match='whole training set'):
             measure_run(**flags)
     assert not (Workdir('kkt').path).exists()
+    measure_run()
+    with pytest.raises(UserError, match='kkt already holds results'):
+        measure_run()
