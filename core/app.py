@@ -15,7 +15,7 @@ from .core import Core
 from .errors import Interrupted, UserError
 from .flags import parse_setting
 
-_PASSED_ON = ('log', 'eval_log', 'gpu', 'data_dir', 'seed')
+_PASSED_ON = ('log', 'eval_log', 'resume', 'like', 'gpu', 'data_dir', 'seed')
 
 
 def run(flags: Mapping[str, Any]) -> dict[Any, Any]:
@@ -41,6 +41,8 @@ def _define() -> None:
     for name, text in (
             ('log', 'working directory (default: a new logs/<config>/<date>)'),
             ('eval_log', 'directory for the results of an evaluation (default: a new <log>/<config>/<date>)'),
+            ('resume', 'go on with the run in this working directory'),
+            ('like', 'repeat the run in this working directory'),
             ('gpu', "index of the GPU to use, or 'cpu' (default: GPU 0 if there is one)"),
             ('data_dir', "TensorFlow Datasets' directory (default: TFDS_DATA_DIR, or TFDS's own)")):
         absl_flags.DEFINE_string(name, None, text, **of_main)
@@ -51,13 +53,15 @@ def _define() -> None:
 
 
 def _main(argv: list[str], flags: Mapping[str, Any]) -> None:
+    task = None
     logging.set_verbosity(logging.WARNING)  # TensorFlow Datasets tells of every file it opens
     try:
         if len(argv) > 1:
             raise UserError(f'{argv[1]!r} is not an option; flags are set with --set key=value')
         given = {name: value for name in _PASSED_ON if (value := absl_flags.FLAGS[name].value) is not None}
         settings = [parse_setting(text) for text in absl_flags.FLAGS['set'].value]
-        Core(flags, given, settings, name=Path(sys.argv[0]).stem).run()
+        task = Core(flags, given, settings, name=Path(sys.argv[0]).stem)
+        task.run()
     except Interrupted as e:
         print(e, file=sys.stderr)
         sys.stdout.flush(), sys.stderr.flush()
@@ -65,7 +69,8 @@ def _main(argv: list[str], flags: Mapping[str, Any]) -> None:
     except UserError as e:
         sys.exit(f'error: {e}')
     except KeyboardInterrupt:
-        sys.exit('interrupted; what was finished is saved')
+        log = task is not None and task.flags['task'] == 'train' and task.flags['log']
+        sys.exit('interrupted; what was finished is saved' + (f', and --resume {log} goes on' if log else ''))
     except BrokenPipeError:  # whatever read the output has gone, 'head' say; there is nobody left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -24,9 +24,10 @@ from models.margins import margins
 from . import datasets, progress
 from .attacking import GRIDS, Attacking, distribution
 from .devices import use_device
+from .earlier import archived_epochs, different_versions, evaluated_flags, repeated_flags, resumed_flags
 from .errors import UserError, about
 from .evaluation import attack_arguments, chosen_indices, digests, earlier_flags, open_evaluation, portable_flags
-from .flags import EVALUATIONS, FLAGS, RECORDED_FLAGS, apply_setting, archiver_of, merge, scheduler_of
+from .flags import EVALUATIONS, FLAGS, apply_setting, archiver_of, merge, scheduler_of
 from .replay import load_initial_weights, recorded_permutations
 from .tensorboard import ScalarLog, require_tensorboard
 from .theory import watch_kkt
@@ -58,10 +59,14 @@ class Core:
         given = {**flags, **(overrides or {})}
         asked = {**given, **dict(settings)}
         if asked.get('task') in ('train_peek', *EVALUATIONS):
-            given = {**_recorded(asked.get('log')), **given}
+            given = {**evaluated_flags(asked.get('log')), **given}
         if asked.get('task') in EVALUATIONS:
             earlier = earlier_flags(asked.get('eval_log'), name, flags, {**(overrides or {}), **dict(settings)})
             given, settings = ({**given, **earlier}, ()) if earlier else (given, settings)
+        if asked.get('like'):
+            given = {**given, **repeated_flags(asked['like']), **(overrides or {})}
+        if asked.get('resume'):
+            given, settings = resumed_flags(asked['resume'], flags, overrides or {}, settings), ()
         for key, value in settings:
             apply_setting(given, key, value)
         self.flags = merge(given)
@@ -90,6 +95,8 @@ class Core:
         if self.flags['tensorboard']:
             require_tensorboard()
         device = use_device(self.flags['gpu'], self.flags['threads'])
+        if self.flags['deterministic']:
+            tf.config.experimental.enable_op_determinism()
         frame = self.flags['log_frame0'] if self.flags['train_mode'] is TrainMode.USE_FRAME else None
         scheduler, archiver = scheduler_of(self.flags['lr'], frame), archiver_of(self.flags['archive'])
         self._fetch_dataset()
@@ -98,14 +105,36 @@ class Core:
             load_initial_weights(self.model, self.flags['init_weights'])
         permutations = self._permutations()
         settings = TrainingSettings(**{k: self.flags[k] for k in TrainingSettings.__dataclass_fields__})
-        workdir = Workdir.create(self.flags['log'], parent=Path('logs') / self.name)
+        resume = self.flags['resume'] is not None
+        workdir = Workdir(self.flags['log']) if resume else Workdir.create(self.flags['log'], Path('logs') / self.name)
         self.flags['log'] = str(workdir.path)
-        with progress.copy_stdout(workdir.stdout_path):
-            progress.print_flags(self.flags)
-            workdir.write_flags(self._record(device))
+        record = {**self._record(device), 'config': self._config}
+        if resume:
+            record = self._resumed_record(workdir, record)
+        with progress.copy_stdout(workdir.stdout_path), workdir.locked(progress.say):
+            if not resume:
+                progress.print_flags(self.flags)
+            earlier = self.flags['resume'] or self.flags['like']
+            if earlier and (note := different_versions(Workdir(earlier), _versions())):
+                progress.say(note)
+            workdir.write_flags(record)
             on_accepted = ScalarLog(workdir.tensorboard_path).write if self.flags['tensorboard'] else None
             return Training(self.model, self.dataset, scheduler, archiver, workdir, permutations, settings,
-                            on_accepted, {'flags': _portable(self.flags)}).run()
+                            on_accepted, {'flags': _portable(self.flags)}, resume).run()
+
+    def _resumed_record(self, workdir: Workdir, now: Mapping[str, Any]) -> dict[str, Any]:
+        """The run's record, with what it is resumed with now.
+
+        Raises:
+            UserError: the data set has another size.
+        """
+        record = workdir.read_flags()
+        if record.get('images', now['images']) != now['images']:
+            raise UserError(f"{workdir.path} was begun on {record['images']['train']} training and "
+                            f"{record['images']['test']} test images, so it cannot be resumed on "
+                            f"{now['images']['train']} and {now['images']['test']}")
+        resumed = {k: now[k] for k in ('command', 'device', 'versions', 'git_commit', 'started')}
+        return {**record, 'flags': now['flags'], 'resumed': [*record.get('resumed', ()), resumed]}
 
     def train_peek(self) -> dict[int, list[Any]]:
         """Trains on from archived epochs ``eid`` of the run ``log``, E epochs at the constant rate ``lr`` in a fixed
@@ -124,7 +153,7 @@ class Core:
         if not isinstance(lr, float):
             raise UserError(f'lr must be a float for train_peek, not {lr!r}')
         workdir = Workdir(self.flags['log'])
-        eids = _archived_epochs(workdir, self.flags['eid'])
+        eids = archived_epochs(workdir, self.flags['eid'])
         use_device(self.flags['gpu'], self.flags['threads'])
         self._fetch_dataset()
         self._build_model()
@@ -168,7 +197,7 @@ class Core:
         with about(f'the attack {name}'):
             attack = ATTACKS[name](self.model, **arguments)
         out = self._evaluation(run, eids, device, attack.norm)
-        with progress.copy_stdout(out.stdout_path):
+        with progress.copy_stdout(out.stdout_path), out.locked(progress.say):
             progress.print_flags(self.flags)
             return Attacking(self.model, attack, x, y, indices, self.flags['attack_B'], run, out,
                              [self.flags['seed'], _PURPOSES['attack']], self.flags['attack_eps_list'],
@@ -192,7 +221,7 @@ class Core:
         out = self._evaluation(run, eids, device)
         res: dict[int, dict[str, Any]] = {}
         summary = {**self._about_evaluation(device), 'norm': 'L2', 'epochs': {}}
-        with progress.copy_stdout(out.stdout_path):
+        with progress.copy_stdout(out.stdout_path), out.locked(progress.say):
             progress.print_flags(self.flags)
             for eid in eids:
                 start = time.perf_counter()
@@ -231,7 +260,7 @@ class Core:
                             'new one')
         run, eids, _, _, device = self._to_measure()
         out = self._evaluation(run, eids, device)
-        with progress.copy_stdout(out.stdout_path):
+        with progress.copy_stdout(out.stdout_path), out.locked(progress.say):
             progress.print_flags(self.flags)
             x, y = self.dataset.train
             return watch_kkt(self.model, (x, y.numpy()), run, eids, out,
@@ -240,7 +269,7 @@ class Core:
     def _to_measure(self) -> tuple[Workdir, list[int], tuple[np.ndarray, np.ndarray], np.ndarray, str]:
         """What both evaluations need: the run, its epochs, images and labels, their indices, the device."""
         run = Workdir(self.flags['log'])
-        eids = _archived_epochs(run, self.flags['eid'])
+        eids = archived_epochs(run, self.flags['eid'])
         device = use_device(self.flags['gpu'], self.flags['threads'])
         self._fetch_dataset()
         self._build_model()
@@ -314,32 +343,14 @@ class Core:
             'network': {'order': self.model.norms().order, 'is_homogeneous': self.model.is_homogeneous,
                         'parameters': sum(int(np.prod(v.shape)) for v in self.model.vars)},
             'device': device,
-            'versions': {'python': platform.python_version(), **_versions()},
+            'versions': _versions(),
             'git_commit': _git_commit(),
             'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
         }
 
 
-def _recorded(log: str | None) -> dict[str, Any]:
-    """What an evaluation takes from the record of the run it is pointed at.
-
-    Raises:
-        UserError: it is not a run, or the file of its data set is gone or not what it was.
-    """
-    if not log:
-        raise UserError('name the working directory of a run with --log')
-    record = Workdir(os.path.expanduser(log)).read_flags()
-    recorded = {k: v for k, v in record['flags'].items() if k in RECORDED_FLAGS}
-    source = record.get('dataset')
-    if isinstance(source, dict) and 'path' in source:
-        recorded['dataset'] = source['path']
-        if datasets.provenance(source['path'])['sha256'] != source.get('sha256'):
-            raise UserError(f"the data set {source['path']} is not the file that the run in {log} was trained on")
-    return recorded
-
-
 def _versions() -> dict[str, str]:
-    found = {}
+    found = {'python': platform.python_version()}
     for name in ('tensorflow', 'keras', 'numpy', 'tensorflow-datasets', 'scikit-learn'):
         try:
             found[name] = metadata.version(name)
@@ -368,19 +379,3 @@ def _portable(flags: Mapping[str, Any]) -> dict[str, Any]:
             return type(value)(portable(v) for v in value)
         return value if isinstance(value, (bool, int, float, str, type(None))) else plain(value)
     return portable(dict(flags))
-
-
-def _archived_epochs(workdir: Workdir, eid: int | str | list[int]) -> list[int]:
-    """The epochs that the flag ``eid`` means, all of them archived.
-
-    Raises:
-        UserError: one was not archived.
-    """
-    archived = workdir.archived_epochs()
-    if eid in ('last', 'all') and not archived:
-        raise UserError(f'no epoch is archived in {workdir.path}')
-    eids = {'all': archived, 'last': archived[-1:]}[eid] if isinstance(eid, str) else eid
-    eids = [eids] if isinstance(eids, int) else eids
-    for e in eids:
-        workdir.find_model(e)
-    return eids

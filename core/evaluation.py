@@ -14,6 +14,7 @@ from models.attacks import ATTACKS
 from models.types import did_you_mean
 
 from .errors import UserError
+from .flags import PLACES
 from .workdir import Workdir, plain
 
 FLAG_ARGUMENTS = {
@@ -26,8 +27,6 @@ FLAG_ARGUMENTS = {
 }
 """The original's flags, and the names that what they set has in the classes of attacks."""
 _NOT_OPTIONS = ('model', 'batch_size', 'targeted', 'boxmin', 'boxmax', 'compact')
-_OF_THE_PLACE = ('log', 'eval_log', 'gpu', 'threads', 'data_dir')
-"""Flags that say where something is, and may change when an evaluation goes on."""
 
 
 def attack_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,12 +118,12 @@ def earlier_flags(eval_log: str | None, name: str, config: Mapping[str, Any], co
         key, was, wanted = differs[0]
         raise UserError(f'the evaluation in {eval_log} was begun with {key}={was!r}, so it cannot go on with '
                         f'{key}={wanted!r}; choose another directory, or none for a new one')
-    return {k: v for k, v in flags.items() if k not in _OF_THE_PLACE}
+    return {k: v for k, v in flags.items() if k not in PLACES}
 
 
 def portable_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Flags without those that say where something is."""
-    return {k: v for k, v in flags.items() if k not in _OF_THE_PLACE}
+    return {k: v for k, v in flags.items() if k not in PLACES}
 
 
 def open_evaluation(eval_log: str | None, parent: Path, record: Mapping[str, Any]) -> Workdir:

@@ -162,6 +162,9 @@ FLAGS: dict[str, Flag] = {
     'init_weights': Flag(None, _optional(_path), 'the path of an .npz file'),
     'permutations': Flag(None, _optional(_path), 'the path of an .npz file'),
     'seed': Flag(None, _optional(_integer(0)), 'a whole number of at least 0'),
+    'deterministic': Flag(False, _instance(bool), 'True or False'),
+    'resume': Flag(None, _optional(_path), "a run's working directory"),
+    'like': Flag(None, _optional(_path), "a run's working directory"),
     'gpu': Flag(None, _optional(_instance(int, str)), "the index of a GPU, or 'cpu'"),
     'threads': Flag(None, _optional(_integer(1)), 'a number of CPU threads, at least 1'),
     'data_dir': Flag(None, _optional(_path), 'a directory'),
@@ -171,6 +174,10 @@ FLAGS: dict[str, Flag] = {
 
 RECORDED_FLAGS = ('dataset', 'train_N', 'test_N', 'arch', 'model', 'train_mode')
 """Flags that an evaluation takes from the run it is pointed at."""
+
+
+PLACES = ('log', 'eval_log', 'gpu', 'threads', 'data_dir')
+"""Flags that say where something is, or runs."""
 
 
 def model_keys(arch: str) -> list[str]:

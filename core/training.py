@@ -13,9 +13,9 @@ import numpy as np
 from models import Archiver, EpochInfo, LRScheduler, LRSchedulerWithFrame, Model, NumericalFailure
 
 from . import progress
-from .errors import UserError
+from .errors import UserError, about
 from .interrupts import Interrupts
-from .workdir import Workdir
+from .workdir import Workdir, writing
 
 Permutations = Callable[[int, int, int], np.ndarray]
 """(eid, retry of that epoch, attempt of the run), all but eid counted from 0, -> a permutation of the training set."""
@@ -52,6 +52,7 @@ class Training:
         settings: numbers that steer the loop.
         on_accepted: called with the record of each accepted epoch and the attempts that it took.
         res: results in the original's layout: 'flags', and 'raw', the records of accepted epochs by eid.
+        resume: whether to go on with the run in ``workdir``, if it got far enough to be gone on with.
     """
 
     model: Model
@@ -63,6 +64,7 @@ class Training:
     settings: TrainingSettings
     on_accepted: Callable[[EpochInfo, int], None] | None = None
     res: dict[str, Any] = field(default_factory=dict)
+    resume: bool = False
 
     def __post_init__(self) -> None:
         self.res.setdefault('raw', {})
@@ -83,8 +85,9 @@ class Training:
         """
         with self._interrupts.handled():
             try:
-                log_frame, lr = self._start()
-                for eid in range(1, self.settings.E + 1):
+                state = self.workdir.read_state() if self.resume else None
+                log_frame, lr = self._start() if state is None else self._go_on(*state)
+                for eid in range(self._eid + 1, self.settings.E + 1):
                     log_frame, lr = self._epoch(eid, lr, log_frame)
             except BaseException:  # whatever ends the run, a full disk or a bug: what was accepted is kept
                 with self._interrupts.held():
@@ -102,7 +105,42 @@ class Training:
             log_frame = self.scheduler.log_frame_0
             if self.scheduler.bounded_by_frame:
                 self._compare_with_frame(log_frame)
-        return log_frame, self.scheduler.get().lr
+        lr = self.scheduler.get().lr
+        self.workdir.cut_history(0)  # of a run that was killed before it had a state
+        self._commit(log_frame, lr)
+        return log_frame, lr
+
+    def _commit(self, log_frame: float | None, lr: float) -> None:
+        """Writes down where the run is: from here it goes on if it is killed before the next epoch is accepted."""
+        self.workdir.write_state({
+            'eid': self._eid, 'attempts': self._attempts, 'log_frame': log_frame, 'lr': lr, 'log_T': self._log_T,
+            'archived': self._archived, 'history': self.workdir.history_size(), 'scheduler': self.scheduler.state(),
+            'archiver': self.archiver.state()}, self.model.weights())
+
+    def _go_on(self, state: dict[str, Any], weights: dict[str, np.ndarray]) -> tuple[float | None, float]:
+        """Takes over the state of the run; returns the next epoch's frame and rate."""
+        with about(f'{self.workdir.state_path}'):
+            self.model.set_weights(weights)
+            self.scheduler.restore(state['scheduler'])
+            self.archiver.restore(state['archiver'])
+        self.model.keep()
+        self.workdir.cut_history(state['history'])
+        for line in self.workdir.read_history() if state['history'] else ():
+            if line['cmd'] == 'go':
+                self.res['raw'][line['eid']] = _info_of(line)
+        self._eid, self._attempts, self._log_T = state['eid'], state['attempts'], state['log_T']
+        self._archived = self._saved = state['archived']
+        if self._eid >= self.settings.E:
+            progress.say(f'the run has all of its {self.settings.E} epochs; --set E=... with more of them extends it')
+        else:
+            progress.say(f'resuming after epoch {self._eid}')
+            self._check_rate(state['lr'])
+        return state['log_frame'], state['lr']
+
+    def _check_rate(self, lr: float) -> None:
+        if lr < self.settings.lr_lb:
+            raise UserError(f'the next learning rate, {lr:.3e}, is below lr_lb = {self.settings.lr_lb:.3e}; '
+                            f'the run ended after epoch {self._eid}')
 
     def _compare_with_frame(self, log_frame: float) -> None:
         """Says so when the initial loss is above the frame: the loss-based rule may then reject every attempt."""
@@ -129,11 +167,11 @@ class Training:
                 self._record(info, failure, cmd, next_lr)
                 if accepted:
                     log_frame = self._accept(info)
+                    self._commit(log_frame, next_lr)
                     if self.on_accepted is not None:
                         self.on_accepted(info, retry + 1)
-            if next_lr < self.settings.lr_lb and not (accepted and eid == self.settings.E):
-                raise UserError(f'the next learning rate, {next_lr:.3e}, is below lr_lb = {self.settings.lr_lb:.3e}; '
-                                f'the run ended after epoch {self._eid}')
+            if not (accepted and eid == self.settings.E):
+                self._check_rate(next_lr)
             lr = next_lr
             if accepted:
                 return log_frame, lr
@@ -194,14 +232,16 @@ class Training:
         return log_frame + math.log(loss) if loss > 0 else info['stats']['log_loss']
 
     def _record(self, info: EpochInfo, failure: str | None, cmd: str, next_lr: float | None) -> None:
+        losses = {'all_rt_loss': info['all_rt_loss']} if self.settings.include_all_rt_loss_in_res else {}
         self.workdir.append_history({
             'attempt': self._attempts - 1, 'eid': info['eid'], 'cmd': cmd, 'lr': info['lr'],
             'log_frame': info['log_frame'], 'next_lr': next_lr, 'rt_loss': info.get('rt_loss'), 'failure': failure,
-            'time': info['time'], 'stats': info['stats']})
+            'time': info['time'], 'stats': info['stats'], **losses})
 
     def _archive(self) -> None:
         path = self.workdir.model_path(self._eid)
-        self.model.save(path)
+        with writing(path):
+            self.model.save(path)
         self._archived = self._eid
         progress.say(f'{path} archived')
 
@@ -233,3 +273,10 @@ class Training:
         else:
             advice = 'its loss stays above that of the epoch before: allow for a little with eps of lr, or a larger B'
         progress.say(f'epoch #{eid} was rejected {STUCK} times in a row; {advice}')
+
+
+def _info_of(line: dict[str, Any]) -> EpochInfo:
+    """The record of an accepted epoch, from its line of history.jsonl."""
+    stats = {k: float(v) if isinstance(v, str) else v for k, v in line['stats'].items()}  # 'inf' and 'nan'
+    return {'eid': line['eid'], 'all_rt_loss': line.get('all_rt_loss'), 'lr': line['lr'],
+            'log_frame': line['log_frame'], 'stats': stats, 'rt_loss': line['rt_loss'], 'time': line['time']}

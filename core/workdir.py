@@ -5,6 +5,8 @@
         flags.json          every flag, and what else is needed to repeat the run
         history.jsonl       a line for every attempt at an epoch, retries included
         res                 a pickle in the original's layout
+        state.npz           where the run is: everything that resuming it needs
+        lock                whose process is at work here
         tensorboard/        summaries, if they were asked for
         model-<eid>.keras   archived models
 
@@ -16,6 +18,7 @@ An evaluation's, logs/<experiment>/<date>/<evaluation>/<date>/, has besides stdo
 
 from __future__ import annotations
 
+import fcntl
 import io
 import itertools
 import json
@@ -23,11 +26,13 @@ import math
 import os
 import pickle
 import re
+import socket
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -83,6 +88,14 @@ class Workdir:
         return self.path / 'res'
 
     @property
+    def state_path(self) -> Path:
+        return self.path / 'state.npz'
+
+    @property
+    def lock_path(self) -> Path:
+        return self.path / 'lock'
+
+    @property
     def stdout_path(self) -> Path:
         return self.path / 'stdout'
 
@@ -106,14 +119,92 @@ class Workdir:
         _replace(self.flags_path, text.encode())
 
     def append_history(self, line: dict[str, Any]) -> None:
-        """Appends one attempt to history.jsonl, in one write that is on disk when this returns."""
+        """Appends one attempt to history.jsonl: as a whole, on disk when this returns, or not at all."""
         data = (json.dumps(plain(line)) + '\n').encode()
-        fd = os.open(self.history_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        with writing(self.history_path), open(self.history_path, 'ab', buffering=0) as f:
+            size = f.tell()
+            try:
+                written = 0
+                while written < len(data):
+                    written += f.write(data[written:])
+                os.fsync(f.fileno())
+            except OSError:
+                os.ftruncate(f.fileno(), size)
+                raise
+
+    def history_size(self) -> int:
+        """Bytes of history.jsonl."""
+        return self.history_path.stat().st_size if self.history_path.exists() else 0
+
+    def cut_history(self, size: int) -> None:
+        """Takes from history.jsonl what came after its first ``size`` bytes.
+
+        Raises:
+            UserError: it is shorter than that.
+        """
+        if self.history_size() < size:
+            raise UserError(f'{self.history_path} has lost lines: {self.history_size()} bytes are left of {size}')
+        if self.history_size() > size:
+            with writing(self.history_path):
+                os.truncate(self.history_path, size)
+
+    def write_state(self, state: dict[str, Any], weights: dict[str, np.ndarray]) -> None:
+        """Replaces the state of the run by that of a further epoch, whole or not at all.
+
+        Args:
+            state: numbers, booleans, None, strings, and dictionaries of them.
+            weights: the model's.
+        """
+        data = io.BytesIO()
+        np.savez(data, **{f'weights/{k}': v for k, v in weights.items()}, state=np.array(json.dumps(state)))
+        _replace(self.state_path, data.getbuffer())
+
+    def read_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        """What ``write_state`` wrote; None if the run was killed before it wrote anything.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        if not self.state_path.exists():
+            return None
+        arrays = read_npz(self.state_path, 'the state of the run')
         try:
-            os.write(fd, data)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+            state = json.loads(str(arrays.pop('state')))
+        except (KeyError, ValueError):
+            raise UserError(f'{self.state_path} is not the state of a run') from None
+        return state, {k.removeprefix('weights/'): v for k, v in arrays.items()}
+
+    @contextmanager
+    def locked(self, say: Callable[[str], None] = print) -> Iterator[None]:
+        """Keeps other processes from writing here meanwhile.
+
+        Args:
+            say: is told when the lock of a process that has ended is taken over.
+
+        Raises:
+            UserError: another process is at work here.
+        """
+        me = {'pid': os.getpid(), 'host': socket.gethostname(), 'since': time.strftime('%Y-%m-%d %H:%M:%S')}
+        with writing(self.lock_path):
+            file = _open_locked(self.lock_path)
+        owner = _owner(self.lock_path)
+        who = f'process {owner.get("pid")} on {owner.get("host")}, since {owner.get("since")}' if owner else 'a process'
+        if file is None:
+            raise UserError(f'{self.path} is in use by {who}')
+        with file:
+            # The system lets go of the lock of a process that has ended; that of another host it may never have known.
+            if owner and owner.get('host') != me['host']:
+                raise UserError(f'{self.path} is in use by {who}; if that has ended, delete {self.lock_path}')
+            if owner:
+                say(f'taking over from {who}, which has ended')
+            with writing(self.lock_path):
+                file.truncate(0)
+                file.write(json.dumps(me).encode())
+                file.flush()
+            try:
+                yield
+            finally:
+                self.lock_path.unlink(missing_ok=True)
 
     def write_res(self, res: dict[str, Any]) -> None:
         """Pickles results of plain Python and NumPy types, so that they load without this project."""
@@ -277,10 +368,47 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(path: Path, data: bytes | memoryview) -> None:
+    """Writes a file that appears whole or not at all, and is on disk when this returns."""
     temporary = path.with_name(path.name + '.tmp')
-    with open(temporary, 'wb') as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(temporary, path)
+    with writing(path):
+        try:
+            with open(temporary, 'wb') as f:
+                f.write(data)
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the system says of a write into a sentence."""
+    try:
+        yield
+    except OSError as e:
+        raise UserError(f'cannot write {path}: {e.strerror}; what was written before is complete') from None
+
+
+def _open_locked(path: Path) -> BinaryIO | None:
+    """The file, locked until it is closed; None if another process has locked it."""
+    while True:
+        file = open(path, 'a+b')
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except BlockingIOError:
+            file.close()
+            return None
+        file.close()  # it was deleted by the process that had locked it
+
+
+def _owner(path: Path) -> dict[str, Any]:
+    try:
+        owner = json.loads(path.read_text())
+        return owner if isinstance(owner, dict) else {}
+    except (OSError, ValueError):
+        return {}

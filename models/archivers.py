@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
-from .types import EpochInfo
+from .types import EpochInfo, Resumable
 
 
 def _count(name: str, value: int, low: int) -> int:
@@ -17,7 +17,7 @@ def _count(name: str, value: int, low: int) -> int:
     return value
 
 
-class Archiver(ABC):
+class Archiver(Resumable, ABC):
     """Base of all archivers."""
 
     @abstractmethod

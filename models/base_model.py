@@ -301,10 +301,14 @@ class Model(ABC):
         temporary = f'{path[:-len(".keras")]}.tmp.keras' if path.endswith('.keras') else path
         if temporary == path:
             raise ValueError(f'the file of a model must end in .keras, not {os.path.basename(path)!r}')
-        self.net.save(temporary)
-        with open(temporary, 'rb') as f:
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
+        try:
+            self.net.save(temporary)
+            with open(temporary, 'rb') as f:
+                os.fsync(f.fileno())
+            os.replace(temporary, path)
+        finally:
+            if os.path.exists(temporary):
+                os.remove(temporary)
 
     def restore(self, path: str | os.PathLike) -> None:
         """Loads the weights of a file written by ``save``; nothing in the file is executed.

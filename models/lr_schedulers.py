@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
-from .types import Decision, EpochInfo, NumericalFailure
+from .types import Decision, EpochInfo, NumericalFailure, Resumable
 
 
 def _number(name: str, value: float, low: float, strict: bool = False) -> float:
@@ -30,7 +30,7 @@ def _loss_of(info: EpochInfo | None) -> float:
     return math.nan if stats is None else float(stats['loss'])
 
 
-class LRScheduler(ABC):
+class LRScheduler(Resumable, ABC):
     """Base of all schedulers.
 
     Args:

@@ -10,6 +10,24 @@ from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 T = TypeVar('T')
 
 
+class Resumable:
+    """Something whose attributes are numbers, booleans and None, so that they can be written down and taken over."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs to decide as this one would: plain numbers, for ``restore``."""
+        return dict(vars(self))
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over what ``state`` gave.
+
+        Raises:
+            ValueError: it is the state of something else.
+        """
+        if set(state) != set(vars(self)):
+            raise ValueError(f'this is not the state of a {type(self).__name__}')
+        vars(self).update(state)
+
+
 class BiasMode(Enum):
     """Which convolutional and dense layers have a bias.
 

@@ -17,7 +17,7 @@ MODELS = ['types', '_tensorflow', 'lr_schedulers', 'archivers', 'losses', 'initi
 ATTACKS = ['quick_gradient', 'base', 'ops', 'gradient_descent', 'minimum_norm']  # what the attacks have in common
 CORE = ['errors', 'npz', 'interrupts', 'command_line', 'flags', 'devices', 'workdir', 'datasets', 'progress',
         'histories', 'plotting', 'tables', 'plot_app', 'tensorboard', 'training', 'replay', 'attacking', 'theory',
-        'evaluation', 'core', 'app']
+        'evaluation', 'earlier', 'core', 'app']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 
@@ -63,7 +63,8 @@ def test_only_the_working_directory_knows_its_file_names():
         if path.stem != 'workdir':
             strings = {n.value for n in ast.walk(ast.parse(path.read_text()))
                        if isinstance(n, ast.Constant) and isinstance(n.value, str) and '\n' not in n.value}
-            assert not strings & {'history.jsonl', 'flags.json', 'stdout', 'summary.json', 'parts'}, path.name
+            assert not strings & {'history.jsonl', 'flags.json', 'stdout', 'summary.json', 'parts', 'state.npz',
+                                  'lock'}, path.name
 
 
 def test_the_originals_experiments_are_all_there():

@@ -26,7 +26,8 @@ def test_the_directory_holds_what_the_original_leaves_and_more():
     res, attempts = train(archive=5)
     run = Workdir('run')
     assert sorted(p.name for p in Path('run').iterdir()) == [
-        'flags.json', 'history.jsonl', 'model-10.keras', 'model-12.keras', 'model-5.keras', 'res', 'stdout']
+        'flags.json', 'history.jsonl', 'model-10.keras', 'model-12.keras', 'model-5.keras', 'res', 'state.npz',
+        'stdout']
     assert run.archived_epochs() == [5, 10, 12], 'as the archiver says, and the last'
     assert [a['attempt'] for a in attempts] == list(range(len(attempts)))
     accepted = [a for a in attempts if a['cmd'] == 'go']

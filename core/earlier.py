@@ -1,0 +1,101 @@
+"""Flags that come from an earlier run: to evaluate it, to resume it, or to repeat it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import datasets
+from .errors import UserError
+from .flags import FLAGS, PLACES, RECORDED_FLAGS, apply_setting, merge
+from .workdir import Workdir, plain
+
+CHANGEABLE = (*PLACES, 'E', 'print', 'tensorboard', 'lr_lb', 'resume', 'like')
+"""Flags that a resumed run may have otherwise: none of them changes what an epoch computes."""
+
+
+def evaluated_flags(log: str | None) -> dict[str, Any]:
+    """What an evaluation takes from the record of the run it is pointed at.
+
+    Raises:
+        UserError: it is not a run, or the file of its data set is gone or not what it was.
+    """
+    if not log:
+        raise UserError('name the working directory of a run with --log')
+    return {k: v for k, v in _flags_of(Workdir(os.path.expanduser(log))).items() if k in RECORDED_FLAGS}
+
+
+def repeated_flags(like: str) -> dict[str, Any]:
+    """The flags of a run that is to be repeated, its seed included, but for those that say where something is.
+
+    Raises:
+        UserError: see ``evaluated_flags``.
+    """
+    flags = _flags_of(Workdir(os.path.expanduser(like)))
+    return {k: v for k, v in flags.items() if k not in (*PLACES, 'like', 'resume')}
+
+
+def resumed_flags(resume: str, config: Mapping[str, Any], overrides: Mapping[str, Any],
+                  settings: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The flags of a run that is to be resumed.
+
+    Args:
+        resume: its working directory.
+        config: the config file's flags. What has changed in them since, and the command line, count; else what is
+            recorded does, so that nothing need be said again.
+        overrides, settings: the command line's.
+
+    Raises:
+        UserError: see ``evaluated_flags``; or a flag differs that would make it another run.
+    """
+    run = Workdir(os.path.expanduser(resume))
+    recorded = {k: v for k, v in _flags_of(run).items() if k not in (*PLACES, 'like', 'resume')}
+    now, then = plain(dict(config)), run.read_flags().get('config', {})
+    changed = {**recorded, **{k: v for k, v in config.items() if now[k] != then.get(k)}, **overrides}
+    for key, value in settings:
+        apply_setting(changed, key, value)
+    for name in ('log', 'like'):
+        if changed.pop(name, None) is not None:
+            raise UserError(f'--resume goes on in the directory that it names; leave out --{name}')
+    before, after = plain(merge(recorded)), plain(merge(changed))
+    for name in FLAGS:
+        if name not in CHANGEABLE and before[name] != after[name]:
+            raise UserError(f'{run.path} was begun with {name}={before[name]!r}, so it cannot be resumed with '
+                            f'{name}={after[name]!r}')
+    return {**changed, 'resume': resume, 'log': str(run.path)}
+
+
+def _flags_of(run: Workdir) -> dict[str, Any]:
+    record = run.read_flags()
+    flags, source = dict(record['flags']), record.get('dataset')
+    if isinstance(source, dict) and 'path' in source:
+        flags['dataset'] = source['path']
+        if datasets.provenance(source['path'])['sha256'] != source.get('sha256'):
+            raise UserError(f"the data set {source['path']} is not the file that the run in {run.path} was trained on")
+    return flags
+
+
+def archived_epochs(workdir: Workdir, eid: int | str | list[int]) -> list[int]:
+    """The epochs that the flag ``eid`` means, all of them archived.
+
+    Raises:
+        UserError: one was not archived.
+    """
+    archived = workdir.archived_epochs()
+    if eid in ('last', 'all') and not archived:
+        raise UserError(f'no epoch is archived in {workdir.path}')
+    eids = {'all': archived, 'last': archived[-1:]}[eid] if isinstance(eid, str) else eid
+    eids = [eids] if isinstance(eids, int) else eids
+    for e in eids:
+        workdir.find_model(e)
+    return eids
+
+
+def different_versions(run: Workdir, versions: Mapping[str, str]) -> str | None:
+    """A sentence about libraries that are not those of an earlier run, whose numbers may then differ."""
+    before = run.read_flags().get('versions', {})
+    differ = [f'{name} {was} (here {versions[name]})' for name, was in before.items()
+              if name in versions and versions[name] != was]
+    return f'note: {Path(run.path)} was made with {", ".join(differ)}; numbers may differ' if differ else None
