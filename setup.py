@@ -24,6 +24,6 @@ setup(
     ],
     extras_require={
         'gpu': ['tensorflow[and-cuda]>=2.16'],
-        'test': ['foolbox>=3.3', 'hypothesis', 'pytest', 'pytest-xdist'],
+        'test': ['foolbox>=3.3', 'hypothesis', 'mypy', 'pytest', 'pytest-cov', 'pytest-xdist', 'ruff'],
     },
 )

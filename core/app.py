@@ -59,7 +59,7 @@ def _main(argv: list[str], flags: Mapping[str, Any]) -> None:
         if len(argv) > 1:
             raise UserError(f'{argv[1]!r} is not an option; flags are set with --set key=value')
         given = {name: value for name in _PASSED_ON if (value := absl_flags.FLAGS[name].value) is not None}
-        settings = [parse_setting(text) for text in absl_flags.FLAGS['set'].value]
+        settings = [parse_setting(text) for text in absl_flags.FLAGS['set'].value or ()]
         task = Core(flags, given, settings, name=Path(sys.argv[0]).stem)
         task.run()
     except Interrupted as e:

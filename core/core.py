@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models import ARCHITECTURES, Model, NumericalFailure, TrainMode
+from models import ARCHITECTURES, EpochInfo, Model, NumericalFailure, TrainMode
 from models.attacks import ATTACKS
 from models.certificate import certified_radii, lipschitz
 from models.margins import margins
@@ -52,7 +52,11 @@ class Core:
 
     Attributes:
         flags: every flag, defaults included.
+        dataset, model: what the task works on, once it runs.
     """
+
+    dataset: datasets.Dataset
+    model: Model
 
     def __init__(self, flags: Mapping[str, Any], overrides: Mapping[str, Any] | None = None,
                  settings: Sequence[tuple[str, Any]] = (), name: str = 'temp'):
@@ -75,13 +79,13 @@ class Core:
         self.name = name
         self._config = plain(portable_flags(flags))
         self._log_frame0_given = 'log_frame0' in given
-        self.dataset: datasets.Dataset | None = None
-        self.model: Model | None = None
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> dict[Any, Any]:
         """Runs the task; returns its results, which are also in the working directory."""
-        return {'train': self.train, 'train_peek': self.train_peek, 'attack': self.attack, 'certify': self.certify,
-                'kkt': self.kkt}[self.flags['task']]()
+        tasks: dict[str, Callable[[], dict[Any, Any]]] = {
+            'train': self.train, 'train_peek': self.train_peek, 'attack': self.attack, 'certify': self.certify,
+            'kkt': self.kkt}
+        return tasks[self.flags['task']]()
 
     # ---- tasks ----
 
@@ -172,8 +176,9 @@ class Core:
                         *self.dataset.train, permutations(eid + 1 + k, 0, k), self.flags['B'], lr, frame,
                         self.flags['loss_ub'])
                     stats, extra = self.model.get_stats(self.dataset, frame)
-                    info = {'eid': eid + 1 + k, 'all_rt_loss': losses.tolist(), 'lr': lr, 'log_frame': frame,
-                            'rt_loss': float(losses.mean()), 'stats': stats, 'time': time.perf_counter() - start}
+                    info: EpochInfo = {
+                        'eid': eid + 1 + k, 'all_rt_loss': losses.tolist(), 'lr': lr, 'log_frame': frame,
+                        'rt_loss': float(losses.mean()), 'stats': stats, 'time': time.perf_counter() - start}
                     progress.print_epoch(info, self.flags['print'])
                     res[eid].append((info, extra))
                 out.write_res(res)
@@ -263,7 +268,7 @@ class Core:
         with progress.copy_stdout(out.stdout_path), out.locked(progress.say):
             progress.print_flags(self.flags)
             x, y = self.dataset.train
-            return watch_kkt(self.model, (x, y.numpy()), run, eids, out,
+            return watch_kkt(self.model, (x, np.asarray(y)), run, eids, out,
                              {**self._about_evaluation(device), 'settings': {'eid': self.flags['eid']}})
 
     def _to_measure(self) -> tuple[Workdir, list[int], tuple[np.ndarray, np.ndarray], np.ndarray, str]:

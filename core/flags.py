@@ -148,7 +148,7 @@ FLAGS: dict[str, Flag] = {
     'tensorboard': Flag(False, _instance(bool), 'True or False'),
     'include_all_rt_loss_in_res': Flag(False, _instance(bool), 'True or False'),
     'eid': Flag('last', _epochs, "an epoch, a list of epochs, 'last' or 'all'"),
-    'attack_type': Flag(AttackType.L_2, _member(AttackType), _enum_names(AttackType)),
+    'attack_type': Flag(AttackType['L_2'], _member(AttackType), _enum_names(AttackType)),
     'attack_set': Flag('train', _one_of('train', 'test'), "'train' or 'test'"),
     'attack_N': Flag('all', _count_or_all, "'all', or a number of images"),
     'attack': Flag(None, _optional(_list_of(_integer(0))), 'a list of indices of images, each at least 0'),

@@ -131,7 +131,7 @@ def distances(run: Workdir) -> dict[str, list[Distances]]:
     found: dict[tuple[str, str, str], dict[int, tuple[Any, Distances]]] = {}
     for place in run.evaluations():
         record, name = place.read_flags(), place.path.parent.name
-        norm = record.get('norm') or place.read_summary().get('norm')
+        norm = str(record.get('norm') or place.read_summary().get('norm'))
         for eid, starts in place.parts().items() if norm in ('L2', 'Linf') else ():
             parts = [place.read_part(eid, start, ('eps', 'distances')) for start in starts]
             sizes = np.concatenate([p.get('eps', p['distances']) for p in parts])

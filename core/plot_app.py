@@ -51,7 +51,8 @@ def plot_start(draw: Draw, formats: Sequence[str] = ('png',)) -> None:
     """
     of_main: dict[str, Any] = {'module_name': sys.argv[0]}
     absl_flags.DEFINE_string('out', None, 'directory for the figure (default: that of the first run)', **of_main)
-    absl_flags.DEFINE_list('format', list(formats), 'file formats: png, pdf, svg; of tables: md, csv, tex', **of_main)
+    absl_flags.DEFINE_list('format', ','.join(formats), 'file formats: png, pdf, svg; of tables: md, csv, tex',
+                           **of_main)
     absl_flags.DEFINE_float('watch', None, 'draw again every so many seconds, until the runs have ended', **of_main)
     app.run(lambda argv: _main(argv, draw), flags_parser=parse)
 
@@ -63,7 +64,7 @@ def _main(argv: list[str], draw: Draw) -> None:
             raise UserError('name the working directory of at least one run')
         runs = [Workdir(path) for path in argv[1:]]
         folder = Path(absl_flags.FLAGS['out'].value or argv[1])
-        kinds = [kind.strip().lstrip('.').lower() for kind in absl_flags.FLAGS['format'].value]
+        kinds = [kind.strip().lstrip('.').lower() for kind in absl_flags.FLAGS['format'].value or ()]
         paths = [folder / f'{Path(sys.argv[0]).stem}.{kind}' for kind in kinds]
         seconds = absl_flags.FLAGS['watch'].value
         if seconds is None:

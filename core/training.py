@@ -145,7 +145,8 @@ class Training:
     def _compare_with_frame(self, log_frame: float) -> None:
         """Says so when the initial loss is above the frame: the loss-based rule may then reject every attempt."""
         try:
-            loss = self.model.test(*self.dataset[0], log_frame=0.0)['loss']
+            x, y = self.dataset[0]
+            loss = self.model.test(x, y, log_frame=0.0)['loss']
         except NumericalFailure as e:
             raise UserError(f'the initial weights cannot be used: {e}') from None
         if math.log(loss) > log_frame:
@@ -189,11 +190,12 @@ class Training:
         steps = len(order) // self.settings.B
         info: EpochInfo = {'eid': eid, 'all_rt_loss': None, 'lr': lr, 'log_frame': log_frame, 'stats': None}
         failure = None
+        x, y = self.dataset[0]
         batch_losses: list[float] = []
         try:
             with progress.epoch_bar(eid, steps) as on_steps:
                 batch_losses = self.model.train_epoch(
-                    *self.dataset[0], order, self.settings.B, lr, log_frame, self.settings.loss_ub, on_steps).tolist()
+                    x, y, order, self.settings.B, lr, log_frame, self.settings.loss_ub, on_steps).tolist()
             info['stats'], _ = self.model.get_stats(self.dataset, log_frame)
             info['stats']['log_T'] = self._log_T_after(steps, lr, log_frame)
             info['rt_loss'] = float(np.mean(batch_losses))

@@ -28,7 +28,7 @@ import pickle
 import re
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -156,7 +156,8 @@ class Workdir:
             weights: the model's.
         """
         data = io.BytesIO()
-        np.savez(data, **{f'weights/{k}': v for k, v in weights.items()}, state=np.array(json.dumps(state)))
+        arrays: dict[str, Any] = {f'weights/{k}': v for k, v in weights.items()}
+        np.savez(data, **arrays, state=np.array(json.dumps(state)))
         _replace(self.state_path, data.getbuffer())
 
     def read_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
@@ -206,7 +207,7 @@ class Workdir:
             finally:
                 self.lock_path.unlink(missing_ok=True)
 
-    def write_res(self, res: dict[str, Any]) -> None:
+    def write_res(self, res: Mapping[Any, Any]) -> None:
         """Pickles results of plain Python and NumPy types, so that they load without this project."""
         _replace(self.res_path, pickle.dumps(res, protocol=4))
 
@@ -214,7 +215,7 @@ class Workdir:
         """Writes summary.json."""
         _replace(self.summary_path, (json.dumps(plain(summary), indent=2) + '\n').encode())
 
-    def write_part(self, eid: int, start: int, arrays: dict[str, np.ndarray]) -> None:
+    def write_part(self, eid: int, start: int, arrays: dict[str, Any]) -> None:
         """Writes the results of an evaluation's batch."""
         self.parts_path.mkdir(exist_ok=True)
         data = io.BytesIO()

@@ -1,5 +1,7 @@
 """The mathematics: networks, losses, margins, schedulers, archivers. Imports nothing from ``core``."""
 
+from collections.abc import Callable
+
 from ._tensorflow import import_quietly
 
 import_quietly()
@@ -35,7 +37,7 @@ from .lr_schedulers import (  # noqa: E402
 from .simple_sequential import SimpleSequential  # noqa: E402
 from .types import BiasMode, Decision, EpochInfo, NumericalFailure, TrainMode  # noqa: E402
 
-ARCHITECTURES: dict[str, type[Model]] = {
+ARCHITECTURES: dict[str, Callable[..., Model]] = {
     'simple_sequential': SimpleSequential,
 }
 """Architecture names, for the flag ``arch``."""

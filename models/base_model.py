@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -55,8 +56,8 @@ class Model(ABC):
         """Compiles the loops; to be called once ``net`` and ``layer_vars`` are built."""
         self.vars = [v for vs in self.layer_vars.values() for v in vs]
         self._kept = [tf.Variable(v, trainable=False) for v in self.vars]
-        self._train_steps = tf.function(self._train_steps, reduce_retracing=True)
-        self._evaluate = tf.function(self._evaluate, reduce_retracing=True)
+        self._train_steps = tf.function(self._take_steps, reduce_retracing=True)
+        self._evaluate = tf.function(self._logits_and_losses, reduce_retracing=True)
         floats = max(int(np.prod(layer.output.shape[1:])) for layer in self.net.layers)
         self.eval_batch = max(1, EVAL_BYTES // (4 * floats))
         self._all_finite = tf.function(
@@ -104,7 +105,7 @@ class Model(ABC):
 
     # ---- training ----
 
-    def _train_steps(self, x, y, batches, lr, log_frame, loss_ub):
+    def _take_steps(self, x, y, batches, lr, log_frame, loss_ub):
         """Gradient descent over the rows of ``batches``, stopping after a step whose loss is not below ``loss_ub``."""
         n = tf.shape(batches)[0]
         batch_losses = tf.TensorArray(tf.float64, size=n)
@@ -189,7 +190,7 @@ class Model(ABC):
 
     # ---- evaluation ----
 
-    def _evaluate(self, x, y, batch_size, log_frame):
+    def _logits_and_losses(self, x, y, batch_size, log_frame):
         n = tf.shape(x)[0]
         count = (n + batch_size - 1) // batch_size
         logits = tf.TensorArray(tf.float32, size=count, infer_shape=False, element_shape=[None, self.num_labels])
@@ -317,8 +318,10 @@ class Model(ABC):
             ValueError: it is not such a file, or of another network.
         """
         try:
-            self.net.load_weights(os.fspath(path))
-        except (OSError, KeyError, zipfile.BadZipFile) as e:
+            with warnings.catch_warnings():
+                warnings.simplefilter('error')  # Keras merely warns of layers that it finds no weights for
+                self.net.load_weights(os.fspath(path))
+        except (OSError, KeyError, zipfile.BadZipFile, Warning) as e:
             raise ValueError(f'{os.path.basename(path)} cannot be read: {e}') from None
 
 

@@ -55,7 +55,8 @@ def trained_layers(net: keras.Model) -> dict[str, tuple[tf.Variable, ...]]:
 
     A name that occurs again is counted: 'dense', 'dense (2)'.
     """
-    trained, found = {id(v) for v in net.trainable_variables}, {}
+    trained = {id(v) for v in net.trainable_variables}
+    found: dict[str, tuple[tf.Variable, ...]] = {}
 
     def visit(layer: keras.Layer) -> None:
         own = [v for v in layer._trainable_variables if id(v) in trained]
@@ -121,11 +122,12 @@ def degrees_of(net: keras.Model, layers: Sequence[Sequence[tf.Variable]], x) -> 
         if whole is None:
             for bias in [b for vs in layers[1:] for b in split_biases(vs)[1]] + means:
                 bias.assign(tf.zeros_like(bias))
-        each = [_degree(net, vs, x) for vs in layers]
+        measured = [_degree(net, vs, x) for vs in layers]
     finally:
         for v, value in zip([*variables, *means], kept):
             v.assign(value)
-    if any(k is None for k in each):
+    each = [k for k in measured if k is not None]
+    if len(each) < len(layers):
         return Degrees((1,) * len(layers), len(layers), False)
     return Degrees(tuple(each), sum(each), whole == sum(each))
 

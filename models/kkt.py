@@ -73,9 +73,9 @@ class KKTMeter:
         self._batch = max(1, model.eval_batch // 8)  # a gradient keeps every activation, not only the largest
         images, logits = tf.TensorSpec(model.net.input_shape), tf.TensorSpec(model.net.output_shape)
         self._products = tf.function(lambda x: euler_products(model.net, model.vars, x), [images])
-        self._gradient = tf.function(self._gradient, [images, logits])
+        self._gradient = tf.function(self._gradient_of, [images, logits])
 
-    def _gradient(self, x, weights):
+    def _gradient_of(self, x, weights):
         """Gradient of sum(weights * logits) in all parameters."""
         with tf.GradientTape() as tape:
             total = tf.reduce_sum(weights * self.model.net(x, training=False))

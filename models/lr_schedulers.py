@@ -71,7 +71,7 @@ class LRSchedulerWithFrame(LRScheduler):
     """A scheduler that can also be told that losses and rates are relative to a frame."""
 
     frame_enabled = False
-    log_frame_0: float | None = None
+    log_frame_0: float = math.nan
     bounded_by_frame = False
     """Whether the first epoch is accepted only if it brings the loss below exp(log_frame_0)."""
     needs_frame = False
@@ -246,7 +246,7 @@ class ConstLRAndLossBasedLR(LRSchedulerWithFrame):
         loss = _loss_of(info)
         if not self.fitted:
             rate = _constant_rate(self.lr, info)
-            if info['stats']['acc'] != 1.0:
+            if info is not None and info['stats']['acc'] != 1.0:
                 return Decision('go', rate)
             self.fitted = True
             self.lr = rate

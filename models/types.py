@@ -58,7 +58,7 @@ class EpochInfo(TypedDict, total=False):
     lr: float
     log_frame: float | None
     rt_loss: float
-    stats: dict[str, float] | None
+    stats: Any  # dict[str, float], or None
     time: float
 
 

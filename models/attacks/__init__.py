@@ -31,7 +31,7 @@ ATTACKS: dict[str, type[Attack]] = {
 }
 """Names of attacks, for the flag ``attack_type``; the first four are the original's."""
 
-AttackType = Enum('AttackType', list(ATTACKS))
+AttackType = Enum('AttackType', list(ATTACKS))  # type: ignore[misc]
 """The same names, as the original's config files write them: AttackType.L_2."""
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ import tensorflow as tf
 from ..base_model import Model
 from .quick_gradient import quick_to_differentiate
 
-Net = Model | keras.Model
+Net: TypeAlias = Model | keras.Model
 
 LABELS = tf.TensorSpec([None], tf.int64)
 PER_IMAGE = tf.TensorSpec([None], tf.float32)
@@ -76,7 +76,7 @@ class Attack(ABC):
         targeted: whether labels name the class to reach rather than the class to leave.
     """
 
-    norm: ClassVar[str] = 'L2'
+    norm = 'L2'
     has_budgets: ClassVar[bool] = False
     targeted = False
     bounds = (0.0, 1.0)

@@ -75,7 +75,7 @@ class CarliniL2(Attack):
         start = np.arctanh((x.astype(np.float64) - middle) / half * 0.999999).astype(np.float32)
         lower, upper = np.zeros(len(x)), np.full(len(x), _NEVER)
         const = np.full(len(x), float(self.initial_const))
-        best = np.full(len(x), _NEVER, np.float32), np.zeros_like(x)
+        best = [np.full(len(x), _NEVER, np.float32), np.zeros_like(x)]
         consts, iterations = [], []
         for step in range(self.binary_search_steps):
             if step == self.binary_search_steps - 1 and self.binary_search_steps >= 10:

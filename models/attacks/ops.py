@@ -178,7 +178,7 @@ def compacting_loop(step: Callable, state: Sequence[tf.Tensor], fixed: Sequence[
     return _scatter(final, rows, state)
 
 
-def _scatter(final: list[tf.Tensor], rows: tf.Tensor, state: list[tf.Tensor]) -> list[tf.Tensor]:
+def _scatter(final: Sequence[tf.Tensor], rows: tf.Tensor, state: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     return [tf.tensor_scatter_nd_update(a, rows[:, tf.newaxis], b) for a, b in zip(final, state)]
 
 

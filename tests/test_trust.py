@@ -1,0 +1,180 @@
+"""Bad input of every kind: one sentence, nothing damaged, nothing executed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import hypothesis
+import keras
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from runs import FLAGS, train
+
+import core
+from core import UserError
+from core.flags import FLAGS as KNOWN
+from core.workdir import Workdir
+
+# ---- flags of any kind ----
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 300) | st.floats(allow_nan=True) | st.text(max_size=5)
+    | st.sampled_from(['all', 'last', 'digits', 'gd', 'relu2', 'USE_FRAME', 'NORMAL', 'ALL', 'const', 'loss-based-v1',
+                       'aggressive', 'logloss', 'train', 'test', 'cpu', 'F', 'C', 'P', 'he_normal', 0.1, 1e-300,
+                       1e300]),
+    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(
+        st.text(max_size=4) | st.sampled_from(['weight', 'bias', 'act', 'description']), inner, max_size=3),
+    max_leaves=6)
+LAYERS = st.lists(
+    st.tuples(st.just('C'), st.integers(1, 3), st.lists(st.integers(1, 3), min_size=2, max_size=2)).map(list)
+    | st.tuples(st.just('F'), st.integers(1, 12)).map(list) | st.just(['P']) | st.just(['A']) | ANYTHING, max_size=4)
+MODELS = st.fixed_dictionaries(
+    {'description': LAYERS.map(lambda layers: [*layers, ['F', 10, {'act': False}]]) | ANYTHING},
+    optional={'bias_mode': st.sampled_from(['NONE', 'ALL', 'FIRST_LAYER']) | ANYTHING,
+              'act_type': st.sampled_from(['relu', 'relu2', 'linear']) | ANYTHING,
+              'init': st.dictionaries(st.sampled_from(['weight', 'bias', 'weight_rescale', 'weight_normalized']),
+                                      ANYTHING, max_size=2) | ANYTHING,
+              'weight_decay': ANYTHING, 'opt': ANYTHING, 'seeds': ANYTHING})
+RATES = st.floats(1e-3, 1) | st.tuples(
+    st.sampled_from(['loss-based-v1', 'aggressive', 'aggressive-v2', 'aggressive-v3', 'const-lr-and-loss-based-lr']),
+    st.floats(1e-3, 1), st.floats(1, 2)) | ANYTHING
+OWN = {'model': MODELS, 'lr': RATES, 'train_N': st.integers(1, 40) | ANYTHING, 'test_N': st.integers(1, 40) | ANYTHING,
+       'train_mode': st.sampled_from(['NORMAL', 'USE_FRAME']) | ANYTHING}
+PLACES = ('log', 'eval_log', 'data_dir', 'resume', 'like', 'gpu', 'threads', 'E', 'init_weights', 'permutations')
+MUTATIONS = st.dictionaries(
+    st.sampled_from([name for name in KNOWN if name not in PLACES]) | st.text(max_size=4), st.none(),
+    max_size=3).flatmap(lambda keys: st.fixed_dictionaries(
+        {key: OWN.get(key, ANYTHING) for key in keys}))
+
+
+def any_flags(mutation) -> None:
+    """Runs the flags, or gets a sentence."""
+    place = Path(f'run-{len(list(Path().iterdir()))}')
+    flags = {**FLAGS, 'train_N': 40, 'test_N': 10, 'B': 20, 'print': False, **mutation, 'E': 1, 'log': str(place)}
+    try:
+        core.run(flags)
+    except UserError as e:
+        sentence = str(e)
+        assert sentence and '\n' not in sentence.strip() and len(sentence) < 1000
+    else:
+        assert Workdir(place).archived_epochs() == [1]
+
+
+SETTINGS = {'deadline': None, 'database': None, 'print_blob': False, 'derandomize': True,
+            'suppress_health_check': list(hypothesis.HealthCheck)}
+
+
+@hypothesis.settings(max_examples=60, **SETTINGS)
+@hypothesis.given(MUTATIONS)
+def test_any_flags_run_or_give_a_sentence(mutation):
+    any_flags(mutation)
+
+
+@pytest.mark.long
+@hypothesis.settings(max_examples=600, **SETTINGS)
+@hypothesis.given(MUTATIONS)
+def test_many_flags_run_or_give_a_sentence(mutation):
+    any_flags(mutation)
+
+
+# ---- files that are not ours ----
+
+class Bomb:
+    """Pickled, it writes a file when it is unpickled."""
+
+    def __reduce__(self):
+        return (os.system, ('touch exploded',))
+
+
+def test_nothing_in_a_run_directory_is_ever_unpickled_or_executed():
+    train(E=2)
+    Path('run/res').write_bytes(pickle.dumps(Bomb()))
+    core.run({**FLAGS, 'log': None, 'resume': 'run', 'E': 3})
+    Path('run/res').write_bytes(pickle.dumps(Bomb()))
+    core.draw('figure-quickstart', 'run')
+    for task in ({'task': 'kkt'}, {'task': 'attack', 'attack_N': 4, 'attack_type': 'FGSM'}, {'task': 'certify'},
+                 {'task': 'train_peek', 'E': 1, 'B': 50, 'lr': 1e-6}):
+        core.run({**task, 'eid': 3, 'log': 'run', 'gpu': 'cpu'})
+    for name in ('state.npz', 'history.jsonl', 'flags.json'):
+        kept = Path('run', name).read_bytes()
+        Path('run', name).write_bytes(pickle.dumps(Bomb()))
+        with pytest.raises(UserError):
+            core.run({**FLAGS, 'log': None, 'resume': 'run', 'E': 4})
+        Path('run', name).write_bytes(kept)
+    assert not Path('exploded').exists()
+    pickle.loads(pickle.dumps(Bomb()))
+    assert Path('exploded').exists(), 'it would have'
+
+
+def test_a_model_file_with_code_in_it_is_read_for_its_weights_only():
+    train(E=2)
+    net = keras.saving.load_model('run/model-2.keras')
+    evil = keras.Sequential([net, keras.layers.Lambda(lambda z: __import__('os').system('touch exploded') * 0 + z)])
+    evil.save('evil.keras')
+    with zipfile.ZipFile('run/model-2.keras') as ours, zipfile.ZipFile('evil.keras') as theirs, \
+            zipfile.ZipFile('mixed.keras', 'w') as mixed:
+        for name in ours.namelist():
+            mixed.writestr(name, (theirs if name == 'config.json' else ours).read(name))
+    Path('exploded').unlink(missing_ok=True)
+    for name, runs in (('evil', False), ('mixed', True)):
+        Path('run/model-2.keras').write_bytes(Path(f'{name}.keras').read_bytes())
+        if runs:
+            core.run({'task': 'certify', 'eid': 2, 'log': 'run', 'gpu': 'cpu'})
+        else:
+            with pytest.raises(UserError, match='epoch 2: '):
+                core.run({'task': 'certify', 'eid': 2, 'log': 'run', 'gpu': 'cpu'})
+    assert not Path('exploded').exists()
+
+
+@pytest.mark.parametrize('damage', [b'', b'PK\x03\x04', b'x' * 5000, None], ids=['empty', 'cut', 'noise', 'half'])
+def test_a_damaged_model_is_a_sentence(damage):
+    train(E=1)
+    path = Path('run/model-1.keras')
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2] if damage is None else damage)
+    with pytest.raises(UserError, match='epoch 1: model-1.keras cannot be read'):
+        core.run({'task': 'certify', 'eid': 1, 'log': 'run', 'gpu': 'cpu'})
+
+
+# ---- data ----
+
+def dataset(**changes) -> str:
+    rng = np.random.default_rng(0)
+    arrays = {'x_train': rng.integers(0, 256, (60, 8, 8), np.uint8), 'y_train': np.arange(60) % 10,
+              'x_test': rng.integers(0, 256, (10, 8, 8), np.uint8), 'y_test': np.arange(10), **changes}
+    np.savez('data.npz', **arrays)
+    return 'data.npz'
+
+
+@pytest.mark.parametrize('changes', [
+    {'x_train': np.zeros((0, 8, 8), np.uint8), 'y_train': np.zeros(0, int)}, {'x_test': np.zeros((0, 8, 8), np.uint8),
+                                                                             'y_test': np.zeros(0, int)},
+    {'y_train': np.full(60, 10)}, {'y_train': np.full(60, -1)}, {'y_train': np.arange(59)},
+    {'y_train': np.zeros(60, int)}, {'y_train': np.linspace(0, 1, 60)}, {'x_train': np.full((60, 8, 8), 1.5)}, {'x_train': np.full((60, 8, 8), -0.1)},
+    {'x_train': np.full((60, 8, 8), np.nan)}, {'x_train': np.zeros((60, 64), np.uint8)},
+    {'x_test': np.zeros((10, 9, 8), np.uint8)}, {'y_train': np.array(['a'] * 60)}])
+def test_data_that_cannot_be_used_is_refused_before_anything_is_written(changes):
+    with pytest.raises(UserError) as e:
+        train(dataset=dataset(**changes), train_N='all', test_N='all', B=5)
+    assert 'data.npz' in str(e.value) or 'model' in str(e.value) or 'B is' in str(e.value)
+    assert not Path('run').exists()
+
+
+# ---- places ----
+
+def test_a_directory_that_cannot_be_written_in_is_refused():
+    Path('file').touch()
+    with pytest.raises(UserError, match='cannot write in the directory file/run'):
+        train(log='file/run', E=1)
+
+
+def test_the_torn_last_line_of_a_history_is_dropped():
+    train(E=2)
+    lines = Path('run/history.jsonl').read_bytes()
+    Path('run/history.jsonl').write_bytes(lines + b'{"eid": 3, "cm')
+    assert len(list(Workdir('run').read_history())) == lines.count(b'\n')
+    core.run({**FLAGS, 'log': None, 'resume': 'run', 'E': 3})
+    assert [line['eid'] for line in Workdir('run').read_history() if line['cmd'] == 'go'] == [1, 2, 3]
