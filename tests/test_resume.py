@@ -86,6 +86,7 @@ def test_a_run_that_died_before_or_after_any_write_ends_as_if_it_had_not(functio
     assert Workdir('run').archived_epochs() and not list(Path('run').glob('*.tmp'))
 
 
+@pytest.mark.long
 def test_a_run_killed_at_random_instants_and_resumed_each_time_ends_as_if_it_had_not_been(whole):
     """SIGKILL to real processes."""
     code = ('import sys; sys.path[:0] = [{!r}, {!r}]; import core, test_resume as t; log = sys.argv[1:]; '

@@ -153,7 +153,8 @@ def dataset(**changes) -> str:
     {'x_train': np.zeros((0, 8, 8), np.uint8), 'y_train': np.zeros(0, int)}, {'x_test': np.zeros((0, 8, 8), np.uint8),
                                                                              'y_test': np.zeros(0, int)},
     {'y_train': np.full(60, 10)}, {'y_train': np.full(60, -1)}, {'y_train': np.arange(59)},
-    {'y_train': np.zeros(60, int)}, {'y_train': np.linspace(0, 1, 60)}, {'x_train': np.full((60, 8, 8), 1.5)}, {'x_train': np.full((60, 8, 8), -0.1)},
+    {'y_train': np.zeros(60, int)}, {'y_train': np.linspace(0, 1, 60)}, {'x_train': np.full((60, 8, 8), 1.5)},
+    {'x_train': np.full((60, 8, 8), -0.1)},
     {'x_train': np.full((60, 8, 8), np.nan)}, {'x_train': np.zeros((60, 64), np.uint8)},
     {'x_test': np.zeros((10, 9, 8), np.uint8)}, {'y_train': np.array(['a'] * 60)}])
 def test_data_that_cannot_be_used_is_refused_before_anything_is_written(changes):
