@@ -124,7 +124,7 @@ class Core:
             workdir.write_flags(record)
             on_accepted = ScalarLog(workdir.tensorboard_path).write if self.flags['tensorboard'] else None
             return Training(self.model, self.dataset, scheduler, archiver, workdir, permutations, settings,
-                            on_accepted, {'flags': _portable(self.flags)}, resume).run()
+                            on_accepted, _portable(self.flags), resume).run()
 
     def _resumed_record(self, workdir: Workdir, now: Mapping[str, Any]) -> dict[str, Any]:
         """The run's record, with what it is resumed with now.

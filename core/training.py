@@ -15,6 +15,7 @@ from models import Archiver, EpochInfo, LRScheduler, LRSchedulerWithFrame, Model
 from . import progress
 from .errors import UserError, about
 from .interrupts import Interrupts
+from .records import Records
 from .workdir import Workdir, writing
 
 Permutations = Callable[[int, int, int], np.ndarray]
@@ -51,7 +52,7 @@ class Training:
         permutations: the order of the training set in each attempt.
         settings: numbers that steer the loop.
         on_accepted: called with the record of each accepted epoch and the attempts that it took.
-        res: results in the original's layout: 'flags', and 'raw', the records of accepted epochs by eid.
+        flags: what ``res`` says of flags.
         resume: whether to go on with the run in ``workdir``, if it got far enough to be gone on with.
     """
 
@@ -63,11 +64,11 @@ class Training:
     permutations: Permutations
     settings: TrainingSettings
     on_accepted: Callable[[EpochInfo, int], None] | None = None
-    res: dict[str, Any] = field(default_factory=dict)
+    flags: dict[str, Any] = field(default_factory=dict)
     resume: bool = False
 
     def __post_init__(self) -> None:
-        self.res.setdefault('raw', {})
+        self.records = Records()
         self._interrupts = Interrupts()
         self._attempts = 0
         self._log_T = -math.inf
@@ -77,7 +78,7 @@ class Training:
         """Trains all epochs.
 
         Returns:
-            ``res``.
+            Results in the original's layout: 'flags', and 'raw', the records of accepted epochs by eid.
 
         Raises:
             UserError: the rate fell below ``lr_lb``, a constant rate diverged, or a loss became exactly 0; everything
@@ -96,7 +97,7 @@ class Training:
                 raise
             with self._interrupts.held():
                 self._save()
-        return self.res
+        return {'flags': self.flags, 'raw': dict(self.records)}
 
     def _start(self) -> tuple[float | None, float]:
         self.model.keep()
@@ -127,7 +128,7 @@ class Training:
         self.workdir.cut_history(state['history'])
         for line in self.workdir.read_history() if state['history'] else ():
             if line['cmd'] == 'go':
-                self.res['raw'][line['eid']] = _info_of(line)
+                self.records.add(_info_of(line))
         self._eid, self._attempts, self._log_T = state['eid'], state['attempts'], state['log_T']
         self._archived = self._saved = state['archived']
         if self._eid >= self.settings.E:
@@ -219,7 +220,7 @@ class Training:
         """Keeps an attempt; returns the frame of the next epoch, the real loss."""
         self.model.keep()
         self._eid, self._log_T = info['eid'], info['stats']['log_T']
-        self.res['raw'][self._eid] = info
+        self.records.add(info)
         loss, log_frame = info['stats']['loss'], info['log_frame']
         if log_frame is None and loss == 0:
             raise UserError(f'epoch {self._eid}: the training loss underflowed to 0; use train_mode=USE_FRAME, which '
@@ -248,7 +249,7 @@ class Training:
         progress.say(f'{path} archived')
 
     def _save_res(self) -> None:
-        self.workdir.write_res(self.res)
+        self.workdir.write_res({'flags': self.flags, 'raw': self.records})
         self._saved = self._eid
         progress.say(f'{self.workdir.res_path} updated')
 

@@ -209,7 +209,11 @@ class Workdir:
 
     def write_res(self, res: Mapping[Any, Any]) -> None:
         """Pickles results of plain Python and NumPy types, so that they load without this project."""
-        _replace(self.res_path, pickle.dumps(res, protocol=4))
+        def write(file: BinaryIO) -> None:
+            pickler = pickle.Pickler(file, protocol=4)
+            pickler.fast = True  # without a memory of all that was written
+            pickler.dump(res)
+        _replace(self.res_path, write)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Writes summary.json."""
@@ -369,13 +373,13 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _replace(path: Path, data: bytes | memoryview) -> None:
-    """Writes a file that appears whole or not at all, and is on disk when this returns."""
+def _replace(path: Path, data: bytes | memoryview | Callable[[BinaryIO], None]) -> None:
+    """Writes a file, of ``data`` or what that writes, that appears whole or not at all, and is then on disk."""
     temporary = path.with_name(path.name + '.tmp')
     with writing(path):
         try:
             with open(temporary, 'wb') as f:
-                f.write(data)
+                data(f) if callable(data) else f.write(data)
                 f.flush()
                 os.fsync(f.fileno())
             os.replace(temporary, path)

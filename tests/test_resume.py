@@ -136,13 +136,13 @@ def test_a_write_that_fails_ends_the_run_in_one_sentence_and_it_resumes(function
 
 def test_a_short_write_of_a_line_leaves_no_half_of_it(monkeypatch):
     run = Workdir.create('run', parent=Path())
-    run.append_history({'eid': 1})
+    run.append_history({'eid': 1, 'cmd': 'back'})
     original = os.fsync
     monkeypatch.setattr(workdir_module.os, 'fsync', lambda fd: (_ for _ in ()).throw(OSError(28, 'No space')))
     with pytest.raises(UserError, match='No space'):
-        run.append_history({'eid': 2})
+        run.append_history({'eid': 2, 'cmd': 'back'})
     monkeypatch.setattr(workdir_module.os, 'fsync', original)
-    run.append_history({'eid': 3})
+    run.append_history({'eid': 3, 'cmd': 'back'})
     assert [line['eid'] for line in run.read_history()] == [1, 3]
 
 
@@ -263,3 +263,18 @@ def test_a_state_is_of_the_weights_that_were_accepted():
     net = keras.saving.load_model('model.keras')
     for kept, v in zip(weights.values(), net.trainable_variables):
         np.testing.assert_array_equal(kept, v.numpy())
+
+
+@pytest.mark.long
+def test_memory_is_flat_over_two_thousand_epochs(monkeypatch):
+    """Resident memory, after the first tenth; what res keeps of every epoch is included."""
+    from core.training import Training
+    sizes, original = {}, Training._accept
+
+    def accept(self, info):
+        if info['eid'] in (200, 2000):
+            sizes[info['eid']] = int(Path('/proc/self/statm').read_text().split()[1])
+        return original(self, info)
+    monkeypatch.setattr(Training, '_accept', accept)
+    train(E=2000, train_N=100, test_N=20, print=False)
+    assert sizes[2000] / sizes[200] < 1.01, sizes
