@@ -9,4 +9,5 @@ config=$(config_file evals evaluation "${1:-}" 'logs/RUN ')
 run=$2
 shift 2
 find_python
+check_config "$config"
 exec "$python" "$config" --log "$run" "$@"

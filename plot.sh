@@ -7,4 +7,5 @@ source "$root/env.sh"
 figure=$(config_file figures figure "${1:-}" 'logs/RUN ')
 shift
 find_python
+check_config "$figure"
 exec "$python" "$figure" "$@"

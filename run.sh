@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains: ./run.sh exper-NAME [--gpu 0] [--seed 1] [--set key=value ...]
+# Trains: ./run.sh exper-NAME [--gpu 0] [--seed 1] [--resume logs/RUN] [--set key=value ...]
 set -euo pipefail
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" >/dev/null && pwd)
 source "$root/env.sh"
@@ -7,4 +7,5 @@ source "$root/env.sh"
 config=$(config_file experiments experiment "${1:-}")
 shift
 find_python
+check_config "$config"
 exec "$python" "$config" "$@"

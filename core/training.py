@@ -125,6 +125,8 @@ class Training:
             self.scheduler.restore(state['scheduler'])
             self.archiver.restore(state['archiver'])
         self.model.keep()
+        if self.workdir.history_size() > state['history']:
+            progress.say(f"what was begun after epoch {state['eid']} is taken back, and done again")
         self.workdir.cut_history(state['history'])
         for line in self.workdir.read_history() if state['history'] else ():
             if line['cmd'] == 'go':

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import tensorflow as tf
 from models import BiasMode, SimpleSequential
 from models.homogeneity import degrees_of, euler_error, euler_products, split_biases, trained_layers
 
+ROOT = Path(__file__).resolve().parents[1]
 DESCRIPTIONS = [
     [['F', 10, {'act': False}]],
     [['F', 12], ['F', 10, {'act': False}]],
@@ -49,6 +53,14 @@ def test_eulers_identity_holds_to_the_rounding_of_float32(bias_mode, act_type, d
     np.testing.assert_allclose(model.predict(x), 1.25 ** order * logits, rtol=1e-4, atol=1e-4 * np.abs(logits).max())
     found = degrees_of(model.net, layers, x)
     assert found.is_homogeneous and found.order == order
+
+
+def test_eulers_identity_holds_in_a_network_of_16_layers():
+    flags = runpy.run_path(str(ROOT / 'experiments' / 'exper-final-cifar-vgg-loss-based-lr.py'))['FLAGS']
+    model = SimpleSequential('m', (32, 32, 3), train_mode=flags['train_mode'], seed=1, **flags['model'])
+    images = np.random.default_rng(0).uniform(size=(4, 32, 32, 3)).astype(np.float32)
+    logits, products = (t.numpy() for t in euler_products(model.net, model.vars, tf.constant(images)))
+    assert model.norms().order == model.nL >= 14 and euler_error(logits, products, model.nL) < 1e-5
 
 
 def test_a_layer_beneath_squares_has_the_degree_of_all_of_them(x):

@@ -104,7 +104,7 @@ def test_a_run_killed_at_random_instants_and_resumed_each_time_ends_as_if_it_had
         while process.poll() is None and Workdir('run').history_size() <= size and time.monotonic() < deadline:
             time.sleep(0.002)  # until it trains
         try:
-            process.wait(rng.uniform(0, 0.25))
+            process.wait(rng.uniform(0, 0.15))
         except subprocess.TimeoutExpired:
             process.kill()
             kills += 1
@@ -112,7 +112,8 @@ def test_a_run_killed_at_random_instants_and_resumed_each_time_ends_as_if_it_had
         if process.returncode == 0:
             break
         assert process.returncode == -signal.SIGKILL, error
-    assert kills >= 2
+    print(f'{kills} kills')
+    assert kills >= 3
     assert contents() == whole
 
 
