@@ -46,7 +46,7 @@ def draw(runs: list[core.Workdir]) -> Figure:
         draw_kkt(axes[1], kkt)
     else:
         notes.append('KKT conditions: not measured yet (./eval.sh eval-kkt).')
-    figure.supxlabel('\n'.join(line for note in notes for line in textwrap.wrap(note, 125)), fontsize=7)
+    figure.supxlabel('\n'.join(line for note in notes for line in textwrap.wrap(note, 110)), fontsize=7)
     return figure
 
 
