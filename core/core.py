@@ -130,9 +130,13 @@ class Core:
         """The run's record, with what it is resumed with now.
 
         Raises:
-            UserError: the data set has another size.
+            UserError: the data set has another size, or the run is further than E already.
         """
         record = workdir.read_flags()
+        done = workdir.last_epoch()
+        if done > self.flags['E']:
+            raise UserError(f'{workdir.path} has {done} epochs already, so it cannot be resumed with '
+                            f'E={self.flags["E"]}')
         if record.get('images', now['images']) != now['images']:
             raise UserError(f"{workdir.path} was begun on {record['images']['train']} training and "
                             f"{record['images']['test']} test images, so it cannot be resumed on "

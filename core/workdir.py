@@ -316,10 +316,13 @@ class Workdir:
 
     def has_ended(self) -> bool:
         """Whether a run has accepted its last epoch."""
-        if not (self.history_path.exists() and self.flags_path.exists()):
-            return False
-        last = max((line['eid'] for line in self.read_history() if line['cmd'] == 'go'), default=0)
-        return last >= self.read_flags()['flags']['E']
+        return self.flags_path.exists() and self.last_epoch() >= self.read_flags()['flags']['E']
+
+    def last_epoch(self) -> int:
+        """The last accepted epoch of a run; 0 before the first."""
+        if not self.history_path.exists():
+            return 0
+        return max((line['eid'] for line in self.read_history() if line['cmd'] == 'go'), default=0)
 
     def read_history(self) -> Iterator[dict[str, Any]]:
         """The attempts, in order. A torn last line, left by a kill, is passed over.

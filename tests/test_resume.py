@@ -172,6 +172,10 @@ def test_a_finished_run_is_extended_to_the_longer_run(whole):
     before = Path('run/history.jsonl').read_bytes()
     resume()  # there is nothing left to do
     assert Path('run/history.jsonl').read_bytes() == before and contents() == whole
+    flags = Path('run/flags.json').read_bytes()
+    with pytest.raises(UserError, match='run has 12 epochs already, so it cannot be resumed with E=3'):
+        resume(E=3)
+    assert Path('run/flags.json').read_bytes() == flags
 
 
 @pytest.mark.parametrize('changes, message', [
@@ -279,3 +283,13 @@ def test_memory_is_flat_over_two_thousand_epochs(monkeypatch):
     monkeypatch.setattr(Training, '_accept', accept)
     train(E=2000, train_N=100, test_N=20, print=False)
     assert sizes[2000] / sizes[200] < 1.01, sizes
+
+
+def test_deterministic_operations_are_switched_on_and_the_run_is_recorded_so(tmp_path):
+    here = Path(__file__).resolve().parent
+    code = (f'import sys; sys.path[:0] = [{str(here.parent)!r}, {str(here)!r}]; from runs import train\n'
+            'from tensorflow.python.framework import config\n'
+            'train(E=2, deterministic=True, print=False); print(config.is_op_determinism_enabled())')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.endswith('True\n'), done.stderr
+    assert json.loads(Path('run/flags.json').read_text())['flags']['deterministic'] is True
