@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -28,3 +29,12 @@ def about(subject: str) -> Iterator[None]:
         yield
     except ValueError as e:
         raise UserError(f'{subject}: {e}') from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the system says of a write into a UserError about ``path``."""
+    try:
+        yield
+    except OSError as e:
+        raise UserError(f'cannot write {path}: {e.strerror}; what was written before is complete') from None

@@ -13,10 +13,10 @@ import numpy as np
 from models import Archiver, EpochInfo, LRScheduler, LRSchedulerWithFrame, Model, NumericalFailure
 
 from . import progress
-from .errors import UserError, about
+from .errors import UserError, about, writing
 from .interrupts import Interrupts
 from .records import Records
-from .workdir import Workdir, writing
+from .workdir import Workdir
 
 Permutations = Callable[[int, int, int], np.ndarray]
 """(eid, retry of that epoch, attempt of the run), all but eid counted from 0, -> a permutation of the training set."""
@@ -132,7 +132,7 @@ class Training:
             if line['cmd'] == 'go':
                 self.records.add(_info_of(line))
         self._eid, self._attempts, self._log_T = state['eid'], state['attempts'], state['log_T']
-        self._archived = self._saved = state['archived']
+        self._archived = state['archived']  # whereas res may be that of an earlier epoch
         if self._eid >= self.settings.E:
             progress.say(f'the run has all of its {self.settings.E} epochs; --set E=... with more of them extends it')
         else:

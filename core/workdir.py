@@ -18,7 +18,6 @@ An evaluation's, logs/<experiment>/<date>/<evaluation>/<date>/, has besides stdo
 
 from __future__ import annotations
 
-import fcntl
 import io
 import itertools
 import json
@@ -26,17 +25,17 @@ import math
 import os
 import pickle
 import re
-import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from .errors import NotYet, UserError
+from .errors import NotYet, UserError, writing
+from .locks import locked
 from .npz import read_npz
 
 _MODEL = re.compile(r'model-(\d+)\.keras')
@@ -175,37 +174,9 @@ class Workdir:
             raise UserError(f'{self.state_path} is not the state of a run') from None
         return state, {k.removeprefix('weights/'): v for k, v in arrays.items()}
 
-    @contextmanager
-    def locked(self, say: Callable[[str], None] = print) -> Iterator[None]:
-        """Keeps other processes from writing here meanwhile.
-
-        Args:
-            say: is told when the lock of a process that has ended is taken over.
-
-        Raises:
-            UserError: another process is at work here.
-        """
-        me = {'pid': os.getpid(), 'host': socket.gethostname(), 'since': time.strftime('%Y-%m-%d %H:%M:%S')}
-        with writing(self.lock_path):
-            file = _open_locked(self.lock_path)
-        owner = _owner(self.lock_path)
-        who = f'process {owner.get("pid")} on {owner.get("host")}, since {owner.get("since")}' if owner else 'a process'
-        if file is None:
-            raise UserError(f'{self.path} is in use by {who}')
-        with file:
-            # The system lets go of the lock of a process that has ended; that of another host it may never have known.
-            if owner and owner.get('host') != me['host']:
-                raise UserError(f'{self.path} is in use by {who}; if that has ended, delete {self.lock_path}')
-            if owner:
-                say(f'taking over from {who}, which has ended')
-            with writing(self.lock_path):
-                file.truncate(0)
-                file.write(json.dumps(me).encode())
-                file.flush()
-            try:
-                yield
-            finally:
-                self.lock_path.unlink(missing_ok=True)
+    def locked(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Keeps other processes from writing here meanwhile; see ``locks.locked``."""
+        return locked(self.lock_path, say)
 
     def write_res(self, res: Mapping[Any, Any]) -> None:
         """Pickles results of plain Python and NumPy types, so that they load without this project."""
@@ -389,34 +360,3 @@ def _replace(path: Path, data: bytes | memoryview | Callable[[BinaryIO], None]) 
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns what the system says of a write into a sentence."""
-    try:
-        yield
-    except OSError as e:
-        raise UserError(f'cannot write {path}: {e.strerror}; what was written before is complete') from None
-
-
-def _open_locked(path: Path) -> BinaryIO | None:
-    """The file, locked until it is closed; None if another process has locked it."""
-    while True:
-        file = open(path, 'a+b')
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        except BlockingIOError:
-            file.close()
-            return None
-        file.close()  # it was deleted by the process that had locked it
-
-
-def _owner(path: Path) -> dict[str, Any]:
-    try:
-        owner = json.loads(path.read_text())
-        return owner if isinstance(owner, dict) else {}
-    except (OSError, ValueError):
-        return {}

@@ -24,8 +24,6 @@ from .types import NumericalFailure
 NEGLIGIBLE = 1e-20
 """Share of all multipliers below which a sample is left out of the gradient: far below float32's rounding of the rest,
 even of 1e9 samples, and at small losses it leaves out nearly all of them."""
-
-
 EULER_SAMPLES = 2048
 """A forward-mode derivative takes several times as long as the logits alone."""
 

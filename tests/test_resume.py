@@ -234,10 +234,10 @@ def test_a_damaged_state_is_one_sentence_and_nothing_is_lost():
 
 def test_a_second_process_is_refused_and_the_lock_of_one_that_was_killed_is_taken_over(capsys):
     train(**FAST, E=2)
-    with Workdir('run').locked():
+    with Workdir('run').locked(print):
         code = ('import sys; sys.path.insert(0, {!r})\n'
                 'from core.workdir import Workdir; from core.errors import UserError\n'
-                'try:\n  with Workdir("run").locked(): pass\nexcept UserError as e: print(e)')
+                'try:\n  with Workdir("run").locked(print): pass\nexcept UserError as e: print(e)')
         done = subprocess.run([sys.executable, '-c', code.format(str(Path(__file__).resolve().parents[1]))],
                               capture_output=True, text=True, timeout=60)
         assert done.stdout.startswith(f'run is in use by process {os.getpid()} on '), done.stderr
@@ -283,6 +283,13 @@ def test_memory_is_flat_over_two_thousand_epochs(monkeypatch):
     monkeypatch.setattr(Training, '_accept', accept)
     train(E=2000, train_N=100, test_N=20, print=False)
     assert sizes[2000] / sizes[200] < 1.01, sizes
+
+
+def test_a_run_killed_after_its_last_state_but_before_its_results_gets_them(whole):
+    train(**{**FAST, 'archive': 1})  # the last epoch is archived before its state is written
+    Path('run/res').unlink()
+    resume(archive=1)
+    assert contents()['raw'] == whole['raw']
 
 
 def test_deterministic_operations_are_switched_on_and_the_run_is_recorded_so(tmp_path):
