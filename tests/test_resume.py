@@ -69,7 +69,7 @@ def die_in(monkeypatch, function: str, number: int, before: bool) -> None:
     monkeypatch.setattr(workdir_module.os, function, dying)
 
 
-@pytest.mark.parametrize('before', [True, False])
+@pytest.mark.parametrize('before', [pytest.param(True, marks=pytest.mark.long), False])
 @pytest.mark.parametrize('function, number', [
     *(('fsync', n) for n in (1, 2, 3, 7, 20, 33)), *(('replace', n) for n in (1, 2, 3, 7, 12, 15))])
 def test_a_run_that_died_before_or_after_any_write_ends_as_if_it_had_not(function, number, before, whole, monkeypatch):
