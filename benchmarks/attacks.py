@@ -241,7 +241,7 @@ def main() -> None:
     args = options()
     if not args.skip_foolbox:
         require_foolbox()
-    device = use_device(None)
+    device = use_device(None).text
     x, y = get_dataset('mnist').train
     progress('training')
     net = trained(x, y, args.epochs)

@@ -69,7 +69,7 @@ def forward_flops(model: models.Model) -> list[int]:
 
 
 def main() -> None:
-    device = use_device(None)
+    device = use_device(None).text
     import tensorflow as tf
 
     flags = runpy.run_path(str(ROOT / 'experiments/exper-final-mnist-cnn-loss-based-lr.py'))['FLAGS']

@@ -28,7 +28,7 @@ from core.workdir import Workdir  # noqa: E402
 
 
 def main() -> None:
-    device = use_device(None)
+    device = use_device(None).text
     import tensorflow as tf
 
     flags = runpy.run_path(str(ROOT / 'experiments/exper-final-mnist-cnn-loss-based-lr.py'))['FLAGS']

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +21,17 @@ from models.margins import margins
 
 from . import datasets, progress
 from .attacking import GRIDS, Attacking, distribution
-from .devices import use_device
+from .devices import Devices, use_device
 from .earlier import archived_epochs, different_versions, evaluated_flags, repeated_flags, resumed_flags
 from .errors import UserError, about
 from .evaluation import attack_arguments, chosen_indices, digests, earlier_flags, open_evaluation, portable_flags
-from .flags import EVALUATIONS, FLAGS, apply_setting, archiver_of, merge, scheduler_of
+from .flags import EVALUATIONS, FLAGS, PLACES, apply_setting, archiver_of, merge, scheduler_of
+from .provenance import git_commit, versions, without_enums
 from .replay import load_initial_weights, recorded_permutations
 from .tensorboard import ScalarLog, require_tensorboard
 from .theory import watch_kkt
 from .training import Permutations, Training, TrainingSettings
-from .workdir import Workdir, plain
+from .workdir import Onlooker, Workdir, plain
 
 _PURPOSES = {'permutation': 1, 'weights': 2, 'attack': 3}
 """Every draw is a function of (seed, purpose, epoch, retry), so that a resumed or repeated run draws the same."""
@@ -52,9 +51,10 @@ class Core:
 
     Attributes:
         flags: every flag, defaults included.
-        dataset, model: what the task works on, once it runs.
+        devices, dataset, model: what the task works on, once it runs.
     """
 
+    devices: Devices
     dataset: datasets.Dataset
     model: Model
 
@@ -74,6 +74,7 @@ class Core:
         for key, value in settings:
             apply_setting(given, key, value)
         self.flags = merge(given)
+        self._given = plain({k: v for k, v in self.flags.items() if k not in PLACES})
         if self.flags['seed'] is None:
             self.flags['seed'] = secrets.randbits(32)
         self.name = name
@@ -85,7 +86,35 @@ class Core:
         tasks: dict[str, Callable[[], dict[Any, Any]]] = {
             'train': self.train, 'train_peek': self.train_peek, 'attack': self.attack, 'certify': self.certify,
             'kkt': self.kkt}
-        return tasks[self.flags['task']]()
+        self.devices = use_device(self.flags['gpu'], self.flags['threads'])
+        with self.devices.joined(self._again):
+            self._agree()
+            # What the run prints, worker 0 prints.
+            with open(os.devnull, 'w') as null, redirect_stdout(null if self.devices.worker else sys.stdout):
+                return tasks[self.flags['task']]()
+
+    def _again(self) -> str:
+        place = 'log' if self.flags['task'] == 'train' else 'eval_log'
+        return f", with --{'resume' if place == 'log' else place} {self.flags[place]}" if self.flags[place] else ''
+
+    def _agree(self) -> None:
+        """Sees that all workers have the same flags, and gives them the same seed.
+
+        Raises:
+            UserError: a flag differs.
+        """
+        first, *others = self.devices.everyone(self._given)
+        for worker, given in enumerate(others, start=1):
+            if differ := [k for k in first if given.get(k) != first[k]]:
+                raise UserError(f'worker {worker} was started with {differ[0]}={given.get(differ[0])!r}, worker 0 with '
+                                f'{first[differ[0]]!r}; all workers take the same command')
+        self.flags['seed'] = self.devices.of_first(self.flags['seed'])
+
+    def _directory(self, open_it: Callable[[], Workdir]) -> Workdir:
+        """A directory to write in: worker 0 opens it, and the others look on."""
+        opened = open_it() if self.devices.worker == 0 else None
+        path = self.devices.of_first(opened and str(opened.path))
+        return opened or Onlooker(path)
 
     # ---- tasks ----
 
@@ -98,7 +127,6 @@ class Core:
         # Everything that can be refused is built before anything is written.
         if self.flags['tensorboard']:
             require_tensorboard()
-        device = use_device(self.flags['gpu'], self.flags['threads'])
         if self.flags['deterministic']:
             tf.config.experimental.enable_op_determinism()
         frame = self.flags['log_frame0'] if self.flags['train_mode'] is TrainMode.USE_FRAME else None
@@ -110,21 +138,24 @@ class Core:
         permutations = self._permutations()
         settings = TrainingSettings(**{k: self.flags[k] for k in TrainingSettings.__dataclass_fields__})
         resume = self.flags['resume'] is not None
-        workdir = Workdir(self.flags['log']) if resume else Workdir.create(self.flags['log'], Path('logs') / self.name)
+        workdir = self._directory(lambda: Workdir(self.flags['log']) if resume else Workdir.create(
+            self.flags['log'], Path('logs') / self.name))
         self.flags['log'] = str(workdir.path)
-        record = {**self._record(device), 'config': self._config}
+        record = {**self._record(), 'config': self._config}
         if resume:
             record = self._resumed_record(workdir, record)
         with progress.copy_stdout(workdir.stdout_path), workdir.locked(progress.say):
             if not resume:
                 progress.print_flags(self.flags)
             earlier = self.flags['resume'] or self.flags['like']
-            if earlier and (note := different_versions(Workdir(earlier), _versions())):
+            if earlier and (note := different_versions(Workdir(earlier), versions())):
                 progress.say(note)
             workdir.write_flags(record)
-            on_accepted = ScalarLog(workdir.tensorboard_path).write if self.flags['tensorboard'] else None
+            on_accepted = None
+            if self.flags['tensorboard'] and self.devices.worker == 0:
+                on_accepted = ScalarLog(workdir.tensorboard_path).write
             return Training(self.model, self.dataset, scheduler, archiver, workdir, permutations, settings,
-                            on_accepted, _portable(self.flags), resume).run()
+                            on_accepted, without_enums(self.flags), resume, self.devices.of_first).run()
 
     def _resumed_record(self, workdir: Workdir, now: Mapping[str, Any]) -> dict[str, Any]:
         """The run's record, with what it is resumed with now.
@@ -162,11 +193,10 @@ class Core:
             raise UserError(f'lr must be a float for train_peek, not {lr!r}')
         workdir = Workdir(self.flags['log'])
         eids = archived_epochs(workdir, self.flags['eid'])
-        use_device(self.flags['gpu'], self.flags['threads'])
         self._fetch_dataset()
         self._build_model()
         permutations = self._permutations()
-        out = Workdir.create(self.flags['eval_log'], parent=workdir.path / self.name)
+        out = self._directory(lambda: Workdir.create(self.flags['eval_log'], parent=workdir.path / self.name))
         res: dict[int, list[Any]] = {}
         try:
             for eid in eids:
@@ -202,15 +232,19 @@ class Core:
             Interrupted: Ctrl-C or SIGTERM.
         """
         name, arguments = self.flags['attack_type'].name, attack_arguments(self.flags)
-        run, eids, (x, y), indices, device = self._to_measure()
+        run, eids, (x, y), indices = self._to_measure()
+        attacks = {}
         with about(f'the attack {name}'):
-            attack = ATTACKS[name](self.model, **arguments)
-        out = self._evaluation(run, eids, device, attack.norm)
+            for device in self.devices.local:
+                with tf.device(device):  # several have a network each
+                    model = self.model if device is None else self._new_model()
+                    attacks[device] = model, ATTACKS[name](model, **arguments)
+        out = self._evaluation(run, eids, ATTACKS[name].norm)
         with progress.copy_stdout(out.stdout_path), out.locked(progress.say):
             progress.print_flags(self.flags)
-            return Attacking(self.model, attack, x, y, indices, self.flags['attack_B'], run, out,
+            return Attacking(attacks, x, y, indices, self.flags['attack_B'], run, out,
                              [self.flags['seed'], _PURPOSES['attack']], self.flags['attack_eps_list'],
-                             self._about_evaluation(device)).run(eids)
+                             self._about_evaluation(), self.devices).run(eids)
 
     def certify(self) -> dict[int, dict[str, Any]]:
         """Certifies, for the archived models ``eid`` of the run ``log``, the L2 radius within which each image keeps
@@ -223,13 +257,13 @@ class Core:
         Raises:
             UserError: a network without a certificate, or an epoch that was not archived.
         """
-        run, eids, (x, y), _, device = self._to_measure()
+        run, eids, (x, y), _ = self._to_measure()
         grid = self.flags['attack_eps_list'] or GRIDS['L2']
         with about('certificate'):
             lipschitz(self.model)  # refuses a network before anything is written
-        out = self._evaluation(run, eids, device)
+        out = self._evaluation(run, eids)
         res: dict[int, dict[str, Any]] = {}
-        summary = {**self._about_evaluation(device), 'norm': 'L2', 'epochs': {}}
+        summary = {**self._about_evaluation(), 'norm': 'L2', 'epochs': {}}
         with progress.copy_stdout(out.stdout_path), out.locked(progress.say):
             progress.print_flags(self.flags)
             for eid in eids:
@@ -267,37 +301,37 @@ class Core:
         if self.flags['eval_log'] and Workdir(self.flags['eval_log']).flags_path.exists():
             raise UserError(f"{self.flags['eval_log']} already holds results; choose another directory, or none for a "
                             'new one')
-        run, eids, _, _, device = self._to_measure()
-        out = self._evaluation(run, eids, device)
+        run, eids, _, _ = self._to_measure()
+        out = self._evaluation(run, eids)
         with progress.copy_stdout(out.stdout_path), out.locked(progress.say):
             progress.print_flags(self.flags)
             x, y = self.dataset.train
             return watch_kkt(self.model, (x, np.asarray(y)), run, eids, out,
-                             {**self._about_evaluation(device), 'settings': {'eid': self.flags['eid']}})
+                             {**self._about_evaluation(), 'settings': {'eid': self.flags['eid']}})
 
-    def _to_measure(self) -> tuple[Workdir, list[int], tuple[np.ndarray, np.ndarray], np.ndarray, str]:
-        """What both evaluations need: the run, its epochs, images and labels, their indices, the device."""
+    def _to_measure(self) -> tuple[Workdir, list[int], tuple[np.ndarray, np.ndarray], np.ndarray]:
+        """What all evaluations need: the run, its epochs, images and labels, their indices."""
         run = Workdir(self.flags['log'])
         eids = archived_epochs(run, self.flags['eid'])
-        device = use_device(self.flags['gpu'], self.flags['threads'])
         self._fetch_dataset()
         self._build_model()
         x, y = (t.numpy() for t in getattr(self.dataset, self.flags['attack_set']))
         indices = chosen_indices(self.flags, len(x))
         with about(f'epoch {eids[0]}'):
             self.model.restore(run.find_model(eids[0]))
-        return run, eids, (x[indices], y[indices]), indices, device
+        return run, eids, (x[indices], y[indices]), indices
 
-    def _evaluation(self, run: Workdir, eids: list[int], device: str, norm: str | None = None) -> Workdir:
-        record = {**self._record(device), 'evaluation': self.name, 'norm': norm, 'config': self._config,
+    def _evaluation(self, run: Workdir, eids: list[int], norm: str | None = None) -> Workdir:
+        record = {**self._record(), 'evaluation': self.name, 'norm': norm, 'config': self._config,
                   'run': str(run.path), 'models': digests(run, eids)}
-        out = open_evaluation(self.flags['eval_log'], run.path / self.name, record)
+        out = self._directory(lambda: open_evaluation(self.flags['eval_log'], run.path / self.name, record))
         self.flags['eval_log'] = str(out.path)
         return out
 
-    def _about_evaluation(self, device: str) -> dict[str, Any]:
+    def _about_evaluation(self) -> dict[str, Any]:
         settings = {k: plain(v) for k, v in self.flags.items() if k == 'lr' or k.startswith(('attack', 'eid', 'seed'))}
-        return {'evaluation': self.name, 'run': self.flags['log'], 'settings': settings, 'device': device}
+        return {'evaluation': self.name, 'run': self.flags['log'], 'settings': settings,
+                'device': self.devices.text}
 
     def _peek_frame(self) -> float | None:
         if self.flags['train_mode'] is TrainMode.NORMAL:
@@ -320,13 +354,16 @@ class Core:
         if self.flags['task'] not in EVALUATIONS and self.flags['B'] > len(self.dataset.train[1]):
             raise UserError(f'B is {self.flags["B"]}, more than the {len(self.dataset.train[1])} training images')
 
+    def _new_model(self) -> Model:
+        seed = np.random.SeedSequence([self.flags['seed'], _PURPOSES['weights']])
+        return ARCHITECTURES[self.flags['arch']](
+            'model', self.dataset.train[0].shape[1:], train_mode=self.flags['train_mode'],
+            seed=int(seed.generate_state(1)[0]), **self.flags['model'])
+
     def _build_model(self) -> None:
-        (x, y), (_, y_test) = self.dataset
-        with about('model'):
-            seed = np.random.SeedSequence([self.flags['seed'], _PURPOSES['weights']])
-            self.model = ARCHITECTURES[self.flags['arch']](
-                'model', x.shape[1:], train_mode=self.flags['train_mode'], seed=int(seed.generate_state(1)[0]),
-                **self.flags['model'])
+        (_, y), (_, y_test) = self.dataset
+        with about('model'), self.devices.strategy.scope():
+            self.model = self._new_model()
             highest = int(max(tf.reduce_max(y), tf.reduce_max(y_test)))
             if highest >= self.model.num_labels:
                 raise ValueError(f'the network has {self.model.num_labels} outputs, but the data set has the label '
@@ -342,7 +379,7 @@ class Core:
             return np.random.default_rng(np.random.SeedSequence(key)).permutation(n)
         return draw
 
-    def _record(self, device: str) -> dict[str, Any]:
+    def _record(self) -> dict[str, Any]:
         return {
             'flags': plain(self.flags),
             'name': self.name,
@@ -351,40 +388,8 @@ class Core:
             'images': {'train': len(self.dataset.train[1]), 'test': len(self.dataset.test[1])},
             'network': {'order': self.model.norms().order, 'is_homogeneous': self.model.is_homogeneous,
                         'parameters': sum(int(np.prod(v.shape)) for v in self.model.vars)},
-            'device': device,
-            'versions': _versions(),
-            'git_commit': _git_commit(),
+            'device': self.devices.text,
+            'versions': versions(),
+            'git_commit': git_commit(),
             'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
         }
-
-
-def _versions() -> dict[str, str]:
-    found = {'python': platform.python_version()}
-    for name in ('tensorflow', 'keras', 'numpy', 'tensorflow-datasets', 'scikit-learn'):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {**found, 'tensorflow': tf.__version__}
-
-
-def _git_commit() -> str | None:
-    """The commit of this code, with '+' where the tree has changes; None outside a git checkout."""
-    def git(*args: str) -> str:
-        return subprocess.run(['git', '-C', os.path.dirname(os.path.abspath(__file__)), *args], capture_output=True,
-                              text=True, check=True, timeout=10).stdout.strip()
-    try:
-        return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '--untracked-files=no') else '')
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _portable(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Flags for a pickle that loads without this project: enumerations by name."""
-    def portable(value):
-        if isinstance(value, dict):
-            return {k: portable(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return type(value)(portable(v) for v in value)
-        return value if isinstance(value, (bool, int, float, str, type(None))) else plain(value)
-    return portable(dict(flags))

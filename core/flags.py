@@ -165,7 +165,7 @@ FLAGS: dict[str, Flag] = {
     'deterministic': Flag(False, _instance(bool), 'True or False'),
     'resume': Flag(None, _optional(_path), "a run's working directory"),
     'like': Flag(None, _optional(_path), "a run's working directory"),
-    'gpu': Flag(None, _optional(_instance(int, str)), "the index of a GPU, or 'cpu'"),
+    'gpu': Flag(None, _optional(_instance(int, str, tuple, list)), "the index of a GPU, several as in '0,1', or 'cpu'"),
     'threads': Flag(None, _optional(_integer(1)), 'a number of CPU threads, at least 1'),
     'data_dir': Flag(None, _optional(_path), 'a directory'),
     'log': Flag(None, _optional(_path), 'a directory'),

@@ -13,7 +13,7 @@ import numpy as np
 from models import Archiver, EpochInfo, LRScheduler, LRSchedulerWithFrame, Model, NumericalFailure
 
 from . import progress
-from .errors import UserError, about, writing
+from .errors import UserError, about
 from .interrupts import Interrupts
 from .records import Records
 from .workdir import Workdir
@@ -54,6 +54,7 @@ class Training:
         on_accepted: called with the record of each accepted epoch and the attempts that it took.
         flags: what ``res`` says of flags.
         resume: whether to go on with the run in ``workdir``, if it got far enough to be gone on with.
+        agree: what all workers of the run are to go by, of what each calls this with.
     """
 
     model: Model
@@ -66,6 +67,7 @@ class Training:
     on_accepted: Callable[[EpochInfo, int], None] | None = None
     flags: dict[str, Any] = field(default_factory=dict)
     resume: bool = False
+    agree: Callable[[Any], Any] = lambda value: value
 
     def __post_init__(self) -> None:
         self.records = Records()
@@ -86,7 +88,7 @@ class Training:
         """
         with self._interrupts.handled():
             try:
-                state = self.workdir.read_state() if self.resume else None
+                state = self._last_state() if self.resume else None
                 log_frame, lr = self._start() if state is None else self._go_on(*state)
                 for eid in range(self._eid + 1, self.settings.E + 1):
                     log_frame, lr = self._epoch(eid, lr, log_frame)
@@ -98,6 +100,14 @@ class Training:
             with self._interrupts.held():
                 self._save()
         return {'flags': self.flags, 'raw': dict(self.records)}
+
+    def _last_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        state = self.workdir.read_state()
+        own = state and state[0]['eid']
+        if (first := self.agree(own)) != own:  # no worker goes on, and writes, before all of them have read
+            raise UserError(f'the workers do not see the same {self.workdir.path}: the state is of epoch {first} for '
+                            f'worker 0, and of {own} here; it must be on a file system that all of them share')
+        return state
 
     def _start(self) -> tuple[float | None, float]:
         self.model.keep()
@@ -199,7 +209,7 @@ class Training:
             with progress.epoch_bar(eid, steps) as on_steps:
                 batch_losses = self.model.train_epoch(
                     x, y, order, self.settings.B, lr, log_frame, self.settings.loss_ub, on_steps).tolist()
-            info['stats'], _ = self.model.get_stats(self.dataset, log_frame)
+            info['stats'] = self.agree(self.model.get_stats(self.dataset, log_frame)[0])
             info['stats']['log_T'] = self._log_T_after(steps, lr, log_frame)
             info['rt_loss'] = float(np.mean(batch_losses))
         except NumericalFailure as e:
@@ -244,9 +254,7 @@ class Training:
             'time': info['time'], 'stats': info['stats'], **losses})
 
     def _archive(self) -> None:
-        path = self.workdir.model_path(self._eid)
-        with writing(path):
-            self.model.save(path)
+        path = self.workdir.write_model(self._eid, self.model.save)
         self._archived = self._eid
         progress.say(f'{path} archived')
 

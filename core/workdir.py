@@ -25,9 +25,10 @@ import math
 import os
 import pickle
 import re
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -192,7 +193,8 @@ class Workdir:
 
     def write_part(self, eid: int, start: int, arrays: dict[str, Any]) -> None:
         """Writes the results of an evaluation's batch."""
-        self.parts_path.mkdir(exist_ok=True)
+        with writing(self.parts_path):
+            self.parts_path.mkdir(exist_ok=True)
         data = io.BytesIO()
         np.savez_compressed(data, **arrays)
         _replace(self._part_path(eid, start), data.getvalue())
@@ -202,6 +204,13 @@ class Workdir:
 
     def model_path(self, eid: int) -> Path:
         return self.path / f'model-{eid}.keras'
+
+    def write_model(self, eid: int, save: Callable[[Path], None]) -> Path:
+        """Archives the model of an epoch, which ``save`` writes to a path; returns that path."""
+        path = self.model_path(eid)
+        with writing(path):
+            save(path)
+        return path
 
     # ---- reading ----
 
@@ -296,7 +305,7 @@ class Workdir:
         return max((line['eid'] for line in self.read_history() if line['cmd'] == 'go'), default=0)
 
     def read_history(self) -> Iterator[dict[str, Any]]:
-        """The attempts, in order. A torn last line, left by a kill, is passed over.
+        """The attempts, in order. A torn last line, left by a kill, is dropped, with a warning.
 
         Raises:
             UserError: this is not a run's working directory, or a line in the middle is damaged.
@@ -305,6 +314,8 @@ class Workdir:
             lines = self.history_path.read_bytes().split(b'\n')
         except OSError:
             raise NotYet(f'{self.path} has no history.jsonl; it is not the working directory of a run') from None
+        if lines[-1]:
+            print(f'warning: {self.history_path}: the last line is torn, and left out', file=sys.stderr)
         for number, line in enumerate(lines[:-1], start=1):
             try:
                 attempt = json.loads(line)
@@ -314,6 +325,39 @@ class Workdir:
                     attempt['cmd'] == 'go' and not isinstance(attempt.get('stats'), dict)):
                 raise UserError(f'{self.history_path}, line {number}: not an attempt at an epoch')
             yield attempt
+
+
+class Onlooker(Workdir):
+    """The directory of a run in which another worker does the writing: only the batches of an evaluation come from
+    here too."""
+
+    @property
+    def stdout_path(self) -> Path:
+        return Path(os.devnull)
+
+    def write_flags(self, record: dict[str, Any]) -> None:
+        pass
+
+    def append_history(self, line: dict[str, Any]) -> None:
+        pass
+
+    def cut_history(self, size: int) -> None:
+        pass
+
+    def write_state(self, state: dict[str, Any], weights: dict[str, np.ndarray]) -> None:
+        pass
+
+    def write_res(self, res: Mapping[Any, Any]) -> None:
+        pass
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        pass
+
+    def write_model(self, eid: int, save: Callable[[Path], None]) -> Path:
+        return self.model_path(eid)
+
+    def locked(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def _new_directory(parent: Path) -> Path:

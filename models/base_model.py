@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from . import losses, margins
+from .replicas import Replicas
 from .types import NumericalFailure, TrainMode
 
 EVAL_BYTES = 2 ** 28
@@ -56,6 +57,7 @@ class Model(ABC):
         """Compiles the loops; to be called once ``net`` and ``layer_vars`` are built."""
         self.vars = [v for vs in self.layer_vars.values() for v in vs]
         self._kept = [tf.Variable(v, trainable=False) for v in self.vars]
+        self.replicas = Replicas()
         self._train_steps = tf.function(self._take_steps, reduce_retracing=True)
         self._evaluate = tf.function(self._logits_and_losses, reduce_retracing=True)
         floats = max(int(np.prod(layer.output.shape[1:])) for layer in self.net.layers)
@@ -95,35 +97,40 @@ class Model(ABC):
         return self.hp_sparse_softmax_cross_entropy_with_logits_v2(y, y_, log_frame)
 
     def _objective(self, x, y, log_frame) -> tf.Tensor:
-        """What a training step minimises, a float64 scalar in frame units."""
-        logits = self.net(x, training=True)
-        loss = tf.reduce_mean(self.hp_sparse_softmax_cross_entropy_with_logits(y, logits, log_frame))
-        if self.weight_decay:
-            decay = self.weight_decay * tf.cast(tf.add_n([tf.nn.l2_loss(v) for v in self.vars]), tf.float64)
-            loss += decay if log_frame is None else decay * tf.exp(-log_frame)
-        return loss
+        """Per-sample loss of a training step, float64 [N] in frame units."""
+        return self.hp_sparse_softmax_cross_entropy_with_logits(y, self.net(x, training=True), log_frame)
+
+    def _decay(self, log_frame) -> tf.Tensor:
+        """The term of weight decay, a float64 scalar in frame units."""
+        decay = self.weight_decay * tf.cast(tf.add_n([tf.nn.l2_loss(v) for v in self.vars]), tf.float64)
+        return decay if log_frame is None else decay * tf.exp(-log_frame)
 
     # ---- training ----
 
-    def _take_steps(self, x, y, batches, lr, log_frame, loss_ub):
-        """Gradient descent over the rows of ``batches``, stopping after a step whose loss is not below ``loss_ub``."""
-        n = tf.shape(batches)[0]
+    def _take_steps(self, x, y, batches, first, n, lr, log_frame, loss_ub):
+        """Gradient descent over ``n`` rows of ``batches``, until after a step whose loss is not below ``loss_ub``."""
         batch_losses = tf.TensorArray(tf.float64, size=n)
         done = 0
         for i in tf.range(n):
-            batch = batches[i]
-            with tf.GradientTape() as tape:
-                loss = self._objective(tf.gather(x, batch), tf.gather(y, batch), log_frame)
-                # The rate multiplies the float64 loss, not the gradient: float32 gradients then already carry it, and
-                # neither under- nor overflow when the frame is far from 1.
-                scaled = lr * loss
-            for v, g in zip(self.vars, tape.gradient(scaled, self.vars)):
-                v.assign_sub(g)
+            loss = self.replicas.sum(self._step, x, y, batches[first + i], lr, log_frame)
             batch_losses = batch_losses.write(i, loss)
             done = i + 1
             if not loss <= loss_ub:
                 break
         return batch_losses.stack()[:done]
+
+    def _step(self, x, y, batch, lr, log_frame):
+        """A replica's part of a step: its share of the batch, and all of the update. Returns its share of the loss."""
+        share = self.replicas.share(batch)
+        with tf.GradientTape() as tape:
+            loss = self.replicas.mean(self._objective(tf.gather(x, share), tf.gather(y, share), log_frame), batch)
+            if self.weight_decay:
+                loss += self._decay(log_frame) / self.replicas.count
+            # The rate multiplies the float64 loss, not the gradient: float32 gradients then already carry it, and
+            # neither under- nor overflow when the frame is far from 1.
+            scaled = lr * loss
+        self.replicas.subtract(self.vars, tape.gradient(scaled, self.vars))
+        return loss
 
     def train_epoch(self, x, y, order: np.ndarray, batch_size: int, lr: float, log_frame: float | None = None,
                     loss_ub: float = np.inf, on_steps: Callable[[int], None] | None = None) -> np.ndarray:
@@ -158,22 +165,25 @@ class Model(ABC):
         steps = len(order) // batch_size
         if steps == 0:
             raise ValueError(f'a batch of {batch_size} is larger than the training set of {len(order)}')
-        batches = np.asarray(order[:steps * batch_size], np.int32).reshape(steps, batch_size)
+        batches = tf.constant(np.reshape(order[:steps * batch_size], (steps, batch_size)), tf.int32)
         x, y, lr, loss_ub = _tensors(x, y, lr, loss_ub)
+        x, y = self.replicas.on_each(x), self.replicas.on_each(y)
         frame = None if log_frame is None else tf.constant(log_frame, tf.float64)
         batch_losses: list[float] = []
         while len(batch_losses) < steps:
             start, began = len(batch_losses), time.perf_counter()
-            part = tf.constant(batches[start:] if on_steps is None else batches[start:start + self._chunk])
-            batch_losses += self._train_steps(x, y, part, lr, frame, loss_ub).numpy().tolist()
+            whole = on_steps is None or self.replicas.across_workers  # calls that hang on the time must not meet
+            n = steps - start if whole else min(steps - start, self._chunk)
+            batch_losses += self._train_steps(
+                x, y, batches, tf.constant(start), tf.constant(n), lr, frame, loss_ub).numpy().tolist()
             last = batch_losses[-1]
             if not np.isfinite(last):
                 raise NumericalFailure('the batch loss is not finite', batch_losses[:-1])
             if last > float(loss_ub):
                 raise NumericalFailure(f'loss is too large: {last}', batch_losses)
             if on_steps is not None:
-                on_steps(len(part))
-                self._chunk = max(1, int(len(part) * PROGRESS_SECONDS / (time.perf_counter() - began)))
+                on_steps(n)
+                self._chunk = max(1, int(n * PROGRESS_SECONDS / (time.perf_counter() - began)))
         if not self.is_finite():
             raise NumericalFailure('the weights are not finite', batch_losses)
         return np.array(batch_losses)
@@ -191,14 +201,17 @@ class Model(ABC):
     # ---- evaluation ----
 
     def _logits_and_losses(self, x, y, batch_size, log_frame):
-        n = tf.shape(x)[0]
-        count = (n + batch_size - 1) // batch_size
+        return self.replicas.concat(self._logits_and_losses_of_part, x, y, batch_size, log_frame)
+
+    def _logits_and_losses_of_part(self, x, y, batch_size, log_frame):
+        start, stop = self.replicas.part(tf.shape(x)[0])
+        count = (stop - start + batch_size - 1) // batch_size
         logits = tf.TensorArray(tf.float32, size=count, infer_shape=False, element_shape=[None, self.num_labels])
         all_loss = tf.TensorArray(tf.float64, size=count, infer_shape=False, element_shape=[None])
         for i in tf.range(count):
-            part = self.net(x[i * batch_size:(i + 1) * batch_size], training=False)
-            loss = self.hp_sparse_softmax_cross_entropy_with_logits(
-                y[i * batch_size:(i + 1) * batch_size], part, log_frame)
+            batch = slice(start + i * batch_size, tf.minimum(start + (i + 1) * batch_size, stop))
+            part = self.net(x[batch], training=False)
+            loss = self.hp_sparse_softmax_cross_entropy_with_logits(y[batch], part, log_frame)
             logits = logits.write(i, part)
             all_loss = all_loss.write(i, loss)
         return logits.concat(), all_loss.concat()
@@ -222,7 +235,8 @@ class Model(ABC):
         """
         x, y = _tensors(x, y)
         frame = None if log_frame is None else tf.constant(log_frame, tf.float64)
-        logits, all_loss = (t.numpy() for t in self._evaluate(x, y, tf.constant(B or self.eval_batch), frame))
+        logits, all_loss = (t.numpy()[:len(y)] for t in self._evaluate(
+            self.replicas.on_each(x), self.replicas.on_each(y), tf.constant(B or self.eval_batch), frame))
         if not np.isfinite(all_loss).all():
             raise NumericalFailure('the loss is not finite')
         return {'loss': float(all_loss.mean()), 'acc': float((logits.argmax(axis=1) == y.numpy()).mean()), 'y_': logits}

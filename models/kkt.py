@@ -76,13 +76,21 @@ class KKTMeter:
         self.model = model
         self._batch = max(1, model.eval_batch // 8)  # a gradient keeps every activation, not only the largest
         images, logits = tf.TensorSpec(model.net.input_shape), tf.TensorSpec(model.net.output_shape)
-        self._products = tf.function(lambda x: euler_products(model.net, model.vars, x), [images])
-        self._gradient = tf.function(self._gradient_of, [images, logits])
+        replicas = model.replicas
+        self._products = tf.function(lambda x: replicas.concat(self._products_of_part, x), [images])
+        self._gradient = tf.function(lambda *args: replicas.sum(self._gradient_of_part, *args), [images, logits])
 
-    def _gradient_of(self, x, weights):
+    def _products_of_part(self, x):
+        start, stop = self.model.replicas.part(tf.shape(x)[0])
+        return euler_products(self.model.net, self.model.vars, x[start:stop])
+
+    def _gradient_of_part(self, x, weights):
         """Gradient of sum(weights * logits) in all parameters."""
+        rows = tf.range(tf.shape(x)[0])
+        share = self.model.replicas.share(rows)
         with tf.GradientTape() as tape:
-            total = tf.reduce_sum(weights * self.model.net(x, training=False))
+            logits = self.model.net(tf.gather(x, share), training=False)
+            total = self.model.replicas.total(tf.reduce_sum(tf.gather(weights, share) * logits, axis=1), rows)
         return tape.gradient(total, self.model.vars, unconnected_gradients='zero')
 
     def measure(self, x, y) -> KKTPoint:

@@ -12,12 +12,12 @@ from core.flags import archiver_of, merge, scheduler_of
 from models import SimpleSequential
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = ['types', '_tensorflow', 'lr_schedulers', 'archivers', 'losses', 'initializers', 'margins', 'base_model',
-          'chains', 'simple_sequential', 'certificate', 'homogeneity', 'kkt', 'keras_callbacks']
+MODELS = ['types', '_tensorflow', 'lr_schedulers', 'archivers', 'losses', 'initializers', 'margins', 'replicas',
+          'base_model', 'chains', 'simple_sequential', 'certificate', 'homogeneity', 'kkt', 'keras_callbacks']
 ATTACKS = ['quick_gradient', 'base', 'ops', 'gradient_descent', 'minimum_norm']  # what the attacks have in common
-CORE = ['errors', 'npz', 'interrupts', 'command_line', 'flags', 'devices', 'locks', 'workdir', 'datasets',
+CORE = ['errors', 'npz', 'interrupts', 'command_line', 'flags', 'devices', 'locks', 'workdir', 'provenance', 'datasets',
         'progress', 'histories', 'plotting', 'tables', 'plot_app', 'tensorboard', 'records', 'training', 'replay',
-        'attacking', 'theory', 'evaluation', 'earlier', 'core', 'app']
+        'attacking', 'theory', 'evaluation', 'earlier', 'core', 'app', 'launch']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 

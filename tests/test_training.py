@@ -251,7 +251,7 @@ def test_an_interrupt_at_any_point_leaves_the_last_accepted_epoch_saved(method, 
     ({'train_N': 9999}, 'train_N is 9999, but digits has 1442 images'),
     ({'model': {'description': [['F', 9]]}}, 'model: the network has 9 outputs, but the data set has the label 9'),
     ({'model': {'description': [['Q']]}}, "model: layer 1, ['Q']: there is no layer kind 'Q'"),
-    ({'gpu': 'gpu0'}, "--gpu takes the index of a GPU (0, 1, ...) or 'cpu', not 'gpu0'"),
+    ({'gpu': 'gpu0'}, "--gpu takes the index of a GPU (0, 1, ...), several as in 0,1, or 'cpu', not 'gpu0'"),
     ({'init_weights': 'none.npz'}, 'init_weights: there is no file none.npz'),
     ({'permutations': 'none.npz'}, 'permutations: there is no file none.npz')])
 def test_what_cannot_be_run_is_refused_in_one_sentence_and_leaves_no_directory(changes, message):

@@ -1,0 +1,111 @@
+"""A network's copies on several devices, through tf.distribute: what each takes of a batch, and how they are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+_PLACED = 4
+"""Tensors that stay on the devices: images and labels of the training set and of the test set."""
+
+
+class Replicas:
+    """The replicas of the ``tf.distribute`` strategy in whose scope this is made; one, without a strategy.
+
+    ``sum`` and ``concat`` are called from the whole, within a tf.function; ``share``, ``mean``, ``total``,
+    ``part`` and ``subtract`` by what they call, within a replica.
+
+    Attributes:
+        strategy: the strategy.
+        count: its replicas, over all workers.
+        across_workers: whether there are other processes, which have to make the same calls in the same order.
+    """
+
+    def __init__(self) -> None:
+        self.strategy = tf.distribute.get_strategy()
+        self.count: int = self.strategy.num_replicas_in_sync
+        self.across_workers = isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        self._placed: list[tuple[tf.Tensor, Any]] = []
+
+    def on_each(self, t: tf.Tensor) -> Any:
+        """A tensor on every device of this machine, for ``sum`` and ``concat``; the last few are kept there."""
+        if self.count == 1:
+            return t
+        for tensor, placed in self._placed:
+            if tensor is t:
+                return placed
+        devices = self.strategy.extended.worker_devices
+
+        def copy(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+            with tf.device(devices[context.replica_id_in_sync_group % len(devices)]):
+                return tf.identity(t)
+        placed = self.strategy.experimental_distribute_values_from_function(copy)
+        self._placed = [*self._placed[1 - _PLACED:], (t, placed)]
+        return placed
+
+    def sum(self, call: Callable[..., Any], *args: Any) -> Any:
+        """The sum of what all replicas return, a tensor or a list of them."""
+        results = self.strategy.run(call, args)
+        if isinstance(results, list):
+            return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, r, axis=None) for r in results]
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, results, axis=None)
+
+    def concat(self, call: Callable[..., Sequence[tf.Tensor]], *args: Any) -> list[tf.Tensor]:
+        """What all replicas return for their ``part`` of the rows, one after the other; what follows the last row, if
+        there are fewer rows than replicas, is to be left out."""
+        results = self.strategy.run(call, args)
+        return list(results) if self.count == 1 else [self.strategy.gather(r, axis=0) for r in results]
+
+    def share(self, batch: tf.Tensor) -> tf.Tensor:
+        """What this replica takes of a batch.
+
+        All take equally many, so that none takes nothing, which not every kernel bears: where the batch does not divide
+        evenly, its first image fills up, and ``mean`` leaves it out.
+        """
+        if self.count == 1:
+            return batch
+        own = self._own(batch)
+        return tf.gather(batch, tf.where(own < tf.size(batch), own, 0))
+
+    def mean(self, values: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        """This replica's summand of the mean over the batch; ``values``, float [n], are those of its ``share``."""
+        if self.count == 1:
+            return tf.reduce_mean(values)
+        return self.total(values, batch) / tf.cast(tf.size(batch), values.dtype)
+
+    def total(self, values: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        """This replica's summand of the sum over the batch."""
+        if self.count == 1:
+            return tf.reduce_sum(values)
+        return tf.reduce_sum(tf.where(self._own(batch) < tf.size(batch), values, 0))
+
+    def _own(self, batch: tf.Tensor) -> tf.Tensor:
+        return _replica() + self.count * tf.range((tf.size(batch) + self.count - 1) // self.count)
+
+    def part(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The first and the last but one of the rows that are this replica's, an unbroken part of at least one row."""
+        if self.count == 1:
+            return tf.constant(0), rows
+        each = (rows + self.count - 1) // self.count
+        start = tf.minimum(_replica() * each, rows - 1)
+        return start, tf.minimum(start + each, rows)
+
+    def subtract(self, variables: Sequence[tf.Variable], amounts: Sequence[tf.Tensor]) -> None:
+        """Subtracts the sum, over all replicas, of ``amounts``; in every replica alike."""
+        if self.count == 1:
+            for v, amount in zip(variables, amounts):
+                v.assign_sub(amount)
+            return
+        context = tf.distribute.get_replica_context()
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, list(amounts))
+
+        def update(strategy: tf.distribute.Strategy, total: Sequence[Any]) -> None:
+            for v, amount in zip(variables, total):
+                strategy.extended.update(v, lambda own, value: own.assign_sub(value), args=(amount,), group=False)
+        context.merge_call(update, args=(total,))
+
+
+def _replica() -> Any:
+    return tf.distribute.get_replica_context().replica_id_in_sync_group
