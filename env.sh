@@ -90,19 +90,4 @@ config_file() {
     exit 1
 }
 
-# check_config FILE: fails with one sentence if it is not Python
-check_config() {
-    "$python" - "$1" <<'PY' || exit 1
-import ast, os, sys
-
-name = os.path.join(*sys.argv[1].split(os.sep)[-2:])
-try:
-    ast.parse(open(sys.argv[1], encoding='utf-8').read())
-except SyntaxError as e:
-    sys.exit(f'error: {name}, line {e.lineno}: {e.msg}')
-except (OSError, ValueError) as e:
-    sys.exit(f'error: {name} cannot be read: {e}')
-PY
-}
-
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"

@@ -7,5 +7,4 @@ source "$root/env.sh"
 figure=$(config_file figures figure "${1:-}" 'logs/RUN ')
 shift
 find_python
-check_config "$figure"
-exec "$python" "$figure" "$@"
+exec "$python" -m core.launch "$figure" "$@"

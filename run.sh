@@ -7,5 +7,4 @@ source "$root/env.sh"
 config=$(config_file experiments experiment "${1:-}")
 shift
 find_python
-check_config "$config"
-exec "$python" "$config" "$@"
+exec "$python" -m core.launch "$config" "$@"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import core
+from core import workdir as workdir_module
 from core.workdir import Workdir
 from models import TrainMode
 
@@ -19,3 +22,23 @@ def train(**changes):
     flags = {**FLAGS, **changes}
     res = core.run(flags)
     return res, list(Workdir(flags['log']).read_history())
+
+
+class Stop(Exception):
+    """Stands for a kill: nothing of the run's own tidying up happens after it."""
+
+
+def die_in(monkeypatch, function: str, number: int, before: bool) -> None:
+    """Makes the process 'die' before or after the given call of a system function that the working directory uses."""
+    original, calls = getattr(os, function), []
+
+    def dying(*args, **kwargs):
+        if len(calls) >= number:  # dead: nothing is written any more
+            raise Stop
+        calls.append(1)
+        if len(calls) == number:
+            if not before:
+                original(*args, **kwargs)
+            raise Stop
+        return original(*args, **kwargs)
+    monkeypatch.setattr(workdir_module.os, function, dying)

@@ -184,3 +184,29 @@ def test_a_config_that_is_not_python_is_one_sentence(tmp_path, text, message):
     done = call('run.sh', 'exper-broken', root=tmp_path)
     assert done.returncode == 1 and len(done.stderr.strip().split('\n')) == 1
     assert re.match(r'error: experiments/exper-broken\.py.*' + message, done.stderr)
+
+
+@pytest.mark.parametrize('text, message', [
+    ('import core\n\nFLAGS = {"E" 3}\n', 'line 3: invalid syntax'),
+    ('import core\n\n\nFLAGS = {"E": epochs}\n', "line 4: NameError: name 'epochs' is not defined"),
+    ('import cores\n', "line 1: ModuleNotFoundError: No module named 'cores'"),
+    ('import core\n\nFLAGS = {"lr": core.no_such_thing}\n', "line 3: AttributeError: module 'core' has no attribute"),
+    ('import core\n\nFLAGS = {"attack_type": core.AttackType.L_3}\n', 'line 3: AttributeError: '),
+    ('FLAGS = {"lr": 1 / 0}\n', 'line 1: ZeroDivisionError: division by zero'),
+    ('def lr():\n    return {}["a"]\n\n\nlr()\n', "line 2: KeyError: 'a'")])
+def test_a_config_file_that_cannot_be_run_is_one_sentence(text, message):
+    Path('experiments').mkdir()
+    Path('experiments/exper-x.py').write_text(text)
+    env = {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
+    done = subprocess.run([sys.executable, '-m', 'core.launch', str(Path('experiments/exper-x.py').resolve())],
+                          capture_output=True, text=True, timeout=60, env={**env, 'PYTHONPATH': str(ROOT)})
+    assert done.returncode == 1 and message in done.stderr and done.stderr.count('\n') == 1
+    assert done.stderr.startswith('error: experiments/exper-x.py, ')
+
+
+def test_a_mistake_outside_a_config_file_keeps_its_traceback():
+    Path('broken.py').write_text('def call():\n    raise RuntimeError("deep")\n')
+    Path('exper-x.py').write_text('import broken\n\nbroken.call()\n')
+    done = subprocess.run([sys.executable, '-m', 'core.launch', 'exper-x.py'], capture_output=True, text=True,
+                          timeout=60, env={**os.environ, 'PYTHONPATH': f'{ROOT}:.'})
+    assert done.returncode == 1 and 'Traceback' in done.stderr and 'RuntimeError: deep' in done.stderr

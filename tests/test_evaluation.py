@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import FLAGS, train
+from runs import FLAGS, Stop, die_in, train
 
 import core
 from core import AttackType, UserError
@@ -143,6 +143,77 @@ def test_an_evaluation_killed_in_mid_batch_goes_on_to_the_same_result(archived, 
         core.Core(flags, {'log': str(archived), 'seed': 5, 'eval_log': out}, name='eval-mine').run()
     assert Path('killed/parts/12-20.npz').stat().st_mtime_ns == kept, 'what was finished is not done again'
     same_results('killed', 'whole')
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(archived, tmp_path_factory):
+    """An evaluation of two epochs in three batches, from its start to its end."""
+    out = tmp_path_factory.mktemp('uninterrupted') / 'out'
+    core.run({**ATTACK, 'log': str(archived), 'eid': [6, 12], 'attack_K': 3, 'eval_log': str(out)})
+    return out
+
+
+@pytest.mark.parametrize('before', [pytest.param(True, marks=pytest.mark.long), False])
+@pytest.mark.parametrize('function', ['fsync', 'replace'])
+@pytest.mark.parametrize('number', [n if n in (1, 5, 8) else pytest.param(n, marks=pytest.mark.long)
+                                    for n in range(1, 14)])
+def test_an_evaluation_that_died_before_or_after_any_write_goes_on_to_the_same_result(
+        function, number, before, run, uninterrupted, monkeypatch):
+    flags = {**ATTACK, 'eid': [6, 12], 'attack_K': 3, 'eval_log': 'out'}
+    with monkeypatch.context() as m:
+        die_in(m, function, number, before)
+        with pytest.raises(Stop):  # 13 writes: flags, 6 batches, and res and the summary after 1, 2 and 3 of each
+            core.run(flags)
+    Path('out/stdout').unlink(missing_ok=True)
+    core.run(flags)
+    same_results('out', uninterrupted)
+    assert not list(Path('out').rglob('*.tmp'))
+
+
+@pytest.mark.parametrize('function', ['fsync', 'replace'])
+@pytest.mark.parametrize('number', [2, 8, *(pytest.param(n, marks=pytest.mark.long) for n in (5, 9))])
+def test_a_write_that_fails_ends_an_evaluation_in_one_sentence_and_it_goes_on(
+        function, number, run, uninterrupted, monkeypatch):
+    flags = {**ATTACK, 'eid': [6, 12], 'attack_K': 3, 'eval_log': 'out'}
+    original, calls = getattr(os, function), []
+
+    def full(*args, **kwargs):
+        calls.append(1)
+        if len(calls) >= number:
+            raise OSError(28, os.strerror(28))
+        return original(*args, **kwargs)
+    with monkeypatch.context() as m:
+        m.setattr(os, function, full)
+        with pytest.raises(UserError, match='cannot write out/.*: No space left on device; what was written before is'):
+            core.run(flags)
+    core.run(flags)
+    same_results('out', uninterrupted)
+
+
+@pytest.mark.long
+def test_an_evaluation_killed_at_random_instants_goes_on_each_time_to_the_same_result(archived, tmp_path):
+    """SIGKILL to real processes."""
+    flags = {'task': 'attack', 'attack_type': 'L_2_FAST', 'attack_N': 60, 'attack_B': 10, 'eid': [6, 12], 'gpu': 'cpu'}
+    (tmp_path / 'eval-mine.py').write_text(f'import core\ncore.app_start({flags!r})\n')
+    command = [sys.executable, f'{tmp_path}/eval-mine.py', '--log', str(archived), '--seed', '5', '--eval_log', 'out']
+    rng, kills = np.random.default_rng(0), 0
+    done = lambda: sum(map(len, Workdir('out').parts().values()))  # noqa: E731
+    while True:
+        had = done()
+        process = subprocess.Popen(command, env={**os.environ, 'PYTHONPATH': str(ROOT)}, stdout=subprocess.DEVNULL)
+        while process.poll() is None and done() == had:
+            time.sleep(0.002)  # until it attacks
+        try:
+            process.wait(rng.uniform(0, 0.5))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            kills += 1
+        if process.wait() == 0:
+            break
+    print(f'{kills} kills')
+    assert kills >= 3
+    core.Core(flags, {'log': str(archived), 'seed': 5, 'eval_log': 'whole'}, name='eval-mine').run()
+    same_results('out', 'whole')
 
 
 def test_going_on_with_other_flags_is_refused(run):

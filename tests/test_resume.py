@@ -6,16 +6,19 @@ import json
 import os
 import pickle
 import random
+import resource
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import FLAGS, train
+from runs import FLAGS, Stop, die_in, train
 
 import core
 from core import UserError, workdir as workdir_module
@@ -47,26 +50,6 @@ def whole(tmp_path_factory):
     _, lines = train(**FAST, log=str(path))
     assert sum(line['cmd'] == 'back' for line in lines) > 3
     return contents(path)
-
-
-class Stop(Exception):
-    """Stands for a kill: nothing of the run's own tidying up happens after it."""
-
-
-def die_in(monkeypatch, function: str, number: int, before: bool) -> None:
-    """Makes the process 'die' before or after the given call of a system function that the working directory uses."""
-    original, calls = getattr(os, function), []
-
-    def dying(*args, **kwargs):
-        if len(calls) >= number:  # dead: nothing is written any more
-            raise Stop
-        calls.append(1)
-        if len(calls) == number:
-            if not before:
-                original(*args, **kwargs)
-            raise Stop
-        return original(*args, **kwargs)
-    monkeypatch.setattr(workdir_module.os, function, dying)
 
 
 @pytest.mark.parametrize('before', [pytest.param(True, marks=pytest.mark.long), False])
@@ -133,6 +116,33 @@ def test_a_write_that_fails_ends_the_run_in_one_sentence_and_it_resumes(function
             train(**FAST)
     resume()
     assert contents() == whole
+
+
+@contextmanager
+def file_size_limit(size: int):
+    """The system writes no file beyond this size: it writes a part of what it is given, and then fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize('room', [1200, 2500, 5500, pytest.param(9000, marks=pytest.mark.long),
+                                  pytest.param(14000, marks=pytest.mark.long)])
+def test_a_run_whose_files_are_written_by_a_part_only_ends_in_one_sentence_and_resumes(room, whole):
+    """Short writes of the system itself: of the flags, of the state, of lines of the history."""
+    with file_size_limit(room), pytest.raises(UserError, match='cannot write run/.*: File too large; what was written'):
+        train(**FAST)
+    history = Path('run/history.jsonl')
+    assert not history.exists() or history.read_bytes()[-1:] in (b'', b'\n')
+    assert not list(Path('run').glob('*.tmp'))
+    if Workdir('run').flags_path.exists():
+        resume()
+        assert contents() == whole
 
 
 def test_a_short_write_of_a_line_leaves_no_half_of_it(monkeypatch):
@@ -271,7 +281,8 @@ def test_a_state_is_of_the_weights_that_were_accepted():
 
 
 @pytest.mark.long
-def test_memory_is_flat_over_two_thousand_epochs(monkeypatch):
+@pytest.mark.parametrize('quickstart', [False, True])
+def test_memory_is_flat_over_two_thousand_epochs(quickstart, monkeypatch):
     """Resident memory, after the first tenth; what res keeps of every epoch is included."""
     from core.training import Training
     sizes, original = {}, Training._accept
@@ -281,7 +292,11 @@ def test_memory_is_flat_over_two_thousand_epochs(monkeypatch):
             sizes[info['eid']] = int(Path('/proc/self/statm').read_text().split()[1])
         return original(self, info)
     monkeypatch.setattr(Training, '_accept', accept)
-    train(E=2000, train_N=100, test_N=20, print=False)
+    if quickstart:
+        config = runpy.run_path(str(Path(__file__).resolve().parents[1] / 'experiments/exper-quickstart-digits.py'))
+        core.run({**config['FLAGS'], 'E': 2000, 'seed': 1, 'gpu': 'cpu', 'print': False, 'log': 'run'})
+    else:
+        train(E=2000, train_N=100, test_N=20, print=False)
     assert sizes[2000] / sizes[200] < 1.01, sizes
 
 

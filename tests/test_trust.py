@@ -172,10 +172,29 @@ def test_a_directory_that_cannot_be_written_in_is_refused():
         train(log='file/run', E=1)
 
 
-def test_the_torn_last_line_of_a_history_is_dropped():
+def test_a_read_only_directory_is_one_sentence():
+    run = Workdir.create('run', parent=Path())
+    Path('run').chmod(0o555), Path().chmod(0o555)
+    euid = os.geteuid()
+    try:
+        if euid == 0:
+            os.seteuid(65534)  # root may write anywhere
+        for path in (None, 'other'):
+            with pytest.raises(UserError, match='cannot write in the directory .*: Permission denied'):
+                Workdir.create(path, parent=Path())
+        for write, args in ((run.append_history, [{}]), (run.write_state, [{}, {}]), (run.write_res, [{}])):
+            with pytest.raises(UserError, match='cannot write run/.*: Permission denied; what was written before is'):
+                write(*args)
+    finally:
+        os.seteuid(euid)
+        Path('run').chmod(0o755), Path().chmod(0o755)
+
+
+def test_the_torn_last_line_of_a_history_is_dropped_with_a_warning(capsys):
     train(E=2)
     lines = Path('run/history.jsonl').read_bytes()
     Path('run/history.jsonl').write_bytes(lines + b'{"eid": 3, "cm')
     assert len(list(Workdir('run').read_history())) == lines.count(b'\n')
+    assert capsys.readouterr().err == 'warning: run/history.jsonl: the last line is torn, and left out\n'
     core.run({**FLAGS, 'log': None, 'resume': 'run', 'E': 3})
     assert [line['eid'] for line in Workdir('run').read_history() if line['cmd'] == 'go'] == [1, 2, 3]
