@@ -7,7 +7,7 @@ setup(
     version='0.1.0',
     description='Train deep networks to a large margin, measure it, and see how it got there',
     license='MIT',
-    packages=['core', 'models', 'models.attacks'],
+    packages=['core', 'models', 'models.attacks', 'models.objectives'],
     python_requires='>=3.10,<3.14',
     install_requires=[
         'absl-py',

@@ -1,0 +1,63 @@
+"""Objectives: what a training step minimises. A class a file, and their names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from ..types import did_you_mean, lookup
+from .base import Objective
+from .cross_entropy import CrossEntropy
+from .large_margin import Distances, LargeMargin, boundary_distances, large_margin_losses
+from .passes import ForwardPass, forward_pass, layers_of
+from .released_large_margin import ReleasedLargeMargin, released_distances, released_large_margin_losses
+from .weighted import Weighted
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    'cross-entropy': CrossEntropy,
+    'large-margin': LargeMargin,
+    'large-margin-released': ReleasedLargeMargin,
+}
+"""Names of objectives, for config files."""
+
+
+def objective_of(description: Any) -> Objective:
+    """The objective that a config file describes.
+
+    Args:
+        description: a name of ``OBJECTIVES``; a dictionary with the name as 'type' and the class's arguments, such as
+            ``{'type': 'large-margin', 'gamma': 0.5}``; or a list of such dictionaries, each with a 'weight' (1 if it
+            has none), for ``Weighted``.
+
+    Raises:
+        ValueError: it describes none; an unknown name or argument.
+    """
+    if isinstance(description, (list, tuple)):
+        terms = []
+        for entry in description:
+            entry = {'type': entry} if isinstance(entry, str) else entry
+            if not isinstance(entry, Mapping):
+                raise ValueError(f'each objective must be a name or a dictionary, not {entry!r}')
+            rest = {k: v for k, v in entry.items() if k != 'weight'}
+            terms.append((entry.get('weight', 1.0), objective_of(rest)))
+        return Weighted(terms)
+    if isinstance(description, str):
+        description = {'type': description}
+    if not isinstance(description, Mapping) or 'type' not in description:
+        raise ValueError(f"an objective is a name, a dictionary with a 'type', or a list of these, not "
+                         f"{description!r}; names are {', '.join(OBJECTIVES)}")
+    make = lookup('objective', description['type'], OBJECTIVES)
+    args = {k: v for k, v in description.items() if k != 'type'}
+    known = list(inspect.signature(make).parameters)
+    for key in args:
+        if key not in known:
+            raise ValueError(f'{description["type"]} has no argument {key!r}; {did_you_mean(key, known)}')
+    return make(**args)
+
+
+__all__ = [
+    'CrossEntropy', 'Distances', 'ForwardPass', 'LargeMargin', 'OBJECTIVES', 'Objective', 'ReleasedLargeMargin',
+    'Weighted', 'boundary_distances', 'forward_pass', 'large_margin_losses', 'layers_of', 'objective_of',
+    'released_distances', 'released_large_margin_losses',
+]
