@@ -15,19 +15,20 @@ from core.datasets import get_dataset
 from core.devices import use_device
 
 REFERENCE = Path(os.environ.get('MAX_MARGIN_REFERENCE') or Path(__file__).parent / 'reference')
+LARGE_MARGIN = Path(os.environ.get('LARGE_MARGIN_REFERENCE') or Path(__file__).parent / 'reference/large-margin')
 
 
-def reference_json(name: str):
-    """Reads NAME.json, or NAME.json.gz, of the reference."""
-    path = REFERENCE / f'{name}.json'
+def reference_json(name: str, folder: Path = REFERENCE):
+    """Reads NAME.json, or NAME.json.gz, of a reference."""
+    path = folder / f'{name}.json'
     if path.exists():
         return json.loads(path.read_bytes())
-    return json.loads(gzip.decompress((REFERENCE / f'{name}.json.gz').read_bytes()))
+    return json.loads(gzip.decompress((folder / f'{name}.json.gz').read_bytes()))
 
 
-def reference_npz(name: str) -> dict[str, np.ndarray]:
-    """Reads NAME.npz of the reference."""
-    with np.load(REFERENCE / f'{name}.npz', allow_pickle=False) as f:
+def reference_npz(name: str, folder: Path = REFERENCE) -> dict[str, np.ndarray]:
+    """Reads NAME.npz of a reference."""
+    with np.load(folder / f'{name}.npz', allow_pickle=False) as f:
         return {k: f[k] for k in f}
 
 
