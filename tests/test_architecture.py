@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODELS = ['types', '_tensorflow', 'lr_schedulers', 'archivers', 'losses', 'initializers', 'margins', 'replicas',
           'base_model', 'chains', 'simple_sequential', 'certificate', 'homogeneity', 'kkt', 'keras_callbacks']
 ATTACKS = ['quick_gradient', 'base', 'ops', 'gradient_descent', 'minimum_norm']  # what the attacks have in common
+OBJECTIVES = ['checks', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what the objectives have in common
 CORE = ['errors', 'npz', 'interrupts', 'command_line', 'flags', 'devices', 'locks', 'workdir', 'provenance', 'datasets',
         'progress', 'histories', 'plotting', 'tables', 'plot_app', 'tensorboard', 'records', 'training', 'replay',
         'attacking', 'theory', 'evaluation', 'earlier', 'core', 'app', 'launch']
@@ -51,6 +52,18 @@ def test_an_attack_imports_what_attacks_have_in_common_and_models_know_no_attack
         assert {n for n in imports(files[name]) if n.startswith('..')} <= {'..base_model', '..chains'}, name
     for path in (ROOT / 'models').glob('*.py'):
         assert not any('attacks' in n for n in imports(path)), path.name
+
+
+def test_an_objective_imports_what_objectives_have_in_common_and_models_know_no_objective():
+    files = {p.stem: p for p in (ROOT / 'models/objectives').glob('*.py') if p.stem != '__init__'}
+    objectives = sorted(set(files) - set(OBJECTIVES))
+    for i, name in enumerate(OBJECTIVES + objectives):
+        inner = {n[1:] for n in imports(files[name]) if n.startswith('.') and not n.startswith('..')}
+        others = {'released_large_margin': {'large_margin'}}.get(name, set())  # a variant of another
+        assert inner <= set(OBJECTIVES[:i]) | others, name
+        assert {n for n in imports(files[name]) if n.startswith('..')} <= {'..types', '..losses'}, name
+    for path in [*(ROOT / 'models').glob('*.py'), *(ROOT / 'models/attacks').glob('*.py')]:
+        assert not any('objectives' in n for n in imports(path)), path.name
 
 
 def test_models_never_imports_core():

@@ -238,7 +238,8 @@ def test_a_training_step_with_batch_norm(mode):
         for i, layer in enumerate(STEP_LAYERS):
             np.testing.assert_allclose(found.gradient_norm[i], expected[f'gradnorm/{layer}'], rtol=1e-4)
             np.testing.assert_allclose(found.distance[i], expected[f'distance/{layer}'], rtol=2e-4)
-        tolerance = 2e-3 if mode == 'default' else 1e-6
+        # The release rounds: at gamma = 10000 to 2^-10, and what it clips from below to the digits of the distance.
+        tolerance = 2e-3 if mode == 'default' else 1e-6 + 2 ** -24 * np.abs(found.distance).max()
         np.testing.assert_allclose(tf.reduce_mean(margin.losses_of(run)), expected['margin'], rtol=0, atol=tolerance)
         np.testing.assert_allclose(tf.reduce_mean(CrossEntropy().losses_of(run)), expected['xent'], rtol=1e-5)
 

@@ -10,6 +10,7 @@ from ..types import did_you_mean, lookup
 from .base import Objective
 from .cross_entropy import CrossEntropy
 from .large_margin import Distances, LargeMargin, boundary_distances, large_margin_losses
+from .moments import twice_differentiable_moments
 from .passes import ForwardPass, forward_pass, layers_of
 from .released_large_margin import ReleasedLargeMargin, released_distances, released_large_margin_losses
 from .weighted import Weighted
@@ -59,5 +60,5 @@ def objective_of(description: Any) -> Objective:
 __all__ = [
     'CrossEntropy', 'Distances', 'ForwardPass', 'LargeMargin', 'OBJECTIVES', 'Objective', 'ReleasedLargeMargin',
     'Weighted', 'boundary_distances', 'forward_pass', 'large_margin_losses', 'layers_of', 'objective_of',
-    'released_distances', 'released_large_margin_losses',
+    'released_distances', 'released_large_margin_losses', 'twice_differentiable_moments',
 ]

@@ -18,12 +18,15 @@ class AtLayers(Objective):
     Args:
         layers: 'all', 'hidden', or names; see ``layers_of``.
         layer_weights: in the order of ``layers``; None for what the subclass makes of it.
+        second_order: whether the norms of gradients are differentiated through.
 
     Raises:
         ValueError: an argument that is not such; a network without these layers, when called.
     """
 
-    def __init__(self, layers: str | Sequence[str], layer_weights: Sequence[float] | None):
+    def __init__(self, layers: str | Sequence[str], layer_weights: Sequence[float] | None,
+                 second_order: bool):
+        self.second_order = checks.flag('second_order', second_order)
         self.wanted = checks.layer_names(layers)
         self.layer_weights = checks.layer_weights(layer_weights, None if isinstance(self.wanted, str) else self.wanted)
 

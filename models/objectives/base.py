@@ -16,7 +16,12 @@ class Objective(ABC):
 
     A subclass says which activations it reads (``layers``) and what it makes of a forward pass (``losses_of``); the
     base class runs the network, once, so that several objectives can share a pass.
+
+    Attributes:
+        second_order: whether the losses differentiate through a gradient of the network.
     """
+
+    second_order: bool = False
 
     def layers(self, net: keras.Model) -> tuple[str, ...]:
         """The names of the activations that ``losses_of`` reads, 'input' for the images; none unless overridden.
@@ -47,4 +52,4 @@ class Objective(ABC):
         Raises:
             ValueError: the network gives probabilities, or has not what the objective asks for.
         """
-        return self.losses_of(forward_pass(net, x, y, training, self.layers(net)))
+        return self.losses_of(forward_pass(net, x, y, training, self.layers(net), self.second_order))

@@ -93,6 +93,8 @@ def large_margin_losses(tape: tf.GradientTape, logits: tf.Tensor, y: Any, activa
             loss = tf.reduce_mean(large_margin_losses(tape, logits, y, [x, h], gamma=0.5))
         gradients = outer.gradient(loss, body.trainable_variables + head.trainable_variables)
 
+    With second_order, a batch norm in training mode needs ``twice_differentiable_moments()`` around its forward pass.
+
     Where all gradients of a misclassified sample vanish its loss is as large as |f_y - f_i| / eps, and so is, over
     eps, the gradient of its logits: finite, but with eps = 1e-6 the sample outweighs the batch. A larger eps bounds it.
 
@@ -134,11 +136,11 @@ class LargeMargin(AtLayers):
     def __init__(self, layers: str | Sequence[str] = 'all', gamma: float = 1.0, norm: float | str = 2,
                  top_k: int | Literal['all'] = 'all', aggregate: str = 'max',
                  layer_weights: Sequence[float] | None = None, second_order: bool = False, eps: float = 1e-6):
-        super().__init__(layers, layer_weights)
+        super().__init__(layers, layer_weights, second_order)
         self.options: dict[str, Any] = {
             'gamma': checks.number('gamma', gamma), 'norm': checks.norm(norm),
             'top_k': top_k if top_k == 'all' else checks.top_k(top_k), 'aggregate': _aggregate(aggregate),
-            'second_order': checks.flag('second_order', second_order), 'eps': checks.number('eps', eps)}
+            'second_order': second_order, 'eps': checks.number('eps', eps)}
 
     def losses_of(self, run: ForwardPass) -> tf.Tensor:
         return large_margin_losses(run.tape, run.logits, run.y, self.activations(run),

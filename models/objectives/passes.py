@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -9,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from ..types import did_you_mean
+from .moments import twice_differentiable_moments
 
 INPUT = 'input'
 """What objectives call the images, among the names of layers."""
@@ -41,7 +43,8 @@ class ForwardPass(NamedTuple):
     tape: tf.GradientTape | None
 
 
-def forward_pass(net: keras.Model, x: Any, y: Any, training: bool, layers: tuple[str, ...] = ()) -> ForwardPass:
+def forward_pass(net: keras.Model, x: Any, y: Any, training: bool, layers: tuple[str, ...] = (),
+                 second_order: bool = False) -> ForwardPass:
     """Runs the network once.
 
     Args:
@@ -50,6 +53,7 @@ def forward_pass(net: keras.Model, x: Any, y: Any, training: bool, layers: tuple
         y: labels, integers [N].
         training: whether batch norm and dropout are as in training.
         layers: names of the activations wanted, 'input' for the images themselves.
+        second_order: whether gradients taken on the tape will be differentiated.
 
     Raises:
         ValueError: the network gives probabilities, has no inside to reach, or no layer of such a name.
@@ -61,7 +65,8 @@ def forward_pass(net: keras.Model, x: Any, y: Any, training: bool, layers: tuple
     hidden = tuple(name for name in layers if name != INPUT)
     tapped = _tapping(net, hidden)
     x = tf.cast(x, tapped.inputs[0].dtype)
-    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+    moments = twice_differentiable_moments() if second_order else nullcontext()
+    with moments, tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(x)
         logits, *values = keras.tree.flatten(tapped(x, training=training))
     activations = {INPUT: x, **dict(zip(hidden, values))}
@@ -80,6 +85,7 @@ def layers_of(net: keras.Model, layers: str | tuple[str, ...]) -> tuple[str, ...
             network has not.
     """
     _require_inside(net)
+    _require_logits(net)
     if not isinstance(layers, str):
         for name in layers:
             if name not in (known := _known(net)):
@@ -93,26 +99,33 @@ def layers_of(net: keras.Model, layers: str | tuple[str, ...]) -> tuple[str, ...
     return blocks
 
 
+def _nodes(net: keras.Model) -> list[Any]:
+    """The calls of layers that the network consists of, each after those it needs.
+
+    Of a layer, Keras tells only its first call, which may be one in another network.
+    """
+    graph = getattr(net, '_functional', None) or net  # of a Sequential model, and of a functional one
+    by_depth = graph._nodes_by_depth
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
+
+
 def _known(net: keras.Model) -> list[str]:
-    return [INPUT, *(layer.name for layer in _layers(net))]
-
-
-def _layers(net: keras.Model) -> list[keras.Layer]:
-    return [layer for layer in net.layers if not isinstance(layer, keras.layers.InputLayer)]
+    return list(dict.fromkeys([INPUT, *(node.operation.name for node in _nodes(net))]))
 
 
 def _blocks(net: keras.Model, wanted: str) -> tuple[str, ...]:
     """The names of the last layers of all blocks but the last."""
     ends: list[str] = []
     inside, h = False, net.inputs[0]
-    for layer in _layers(net):
-        if any(t is not h for t in keras.tree.flatten(layer.input)):
+    for node in _nodes(net):
+        layer = node.operation
+        if any(t is not h for t in node.input_tensors) or len(node.output_tensors) != 1:
             raise ValueError(f'layers={wanted!r} needs a network whose layers form a chain, and {layer.name!r} does '
                              f'not take what the layer before it gives; name the layers, such as '
                              f'{[INPUT, layer.name]}')
-        h = layer.output
+        h = node.output_tensors[0]
         kind = type(layer).__name__
-        if layer.weights and kind not in _CONTINUE:
+        if getattr(layer, 'weights', None) and kind not in _CONTINUE:
             inside = True
             ends.append(layer.name)
         elif inside and kind not in _LEFT_OFF:
@@ -125,17 +138,14 @@ def _tapping(net: keras.Model, names: tuple[str, ...]) -> keras.Model:
     kept = _tapped.setdefault(net, {})
     if names not in kept:
         layers_of(net, names)  # asks whether they are there
-        kept[names] = keras.Model(net.inputs, [net.outputs[0], *(_output(net.get_layer(n)) for n in names)])
+        kept[names] = keras.Model(net.inputs, [net.outputs[0], *(_output(net, name) for name in names)])
     return kept[names]
 
 
-def _output(layer: keras.Layer) -> Any:
-    try:
-        outputs = keras.tree.flatten(layer.output)
-    except (AttributeError, ValueError):  # what Keras raises for a layer used several times
-        outputs = []
+def _output(net: keras.Model, name: str) -> Any:
+    outputs = [t for node in _nodes(net) if node.operation.name == name for t in node.output_tensors]
     if len(outputs) != 1:
-        raise ValueError(f'{layer.name!r} is used several times or has several outputs, so the name says no activation')
+        raise ValueError(f'layer {name!r} is used several times or has several outputs, so its name says no activation')
     return outputs[0]
 
 

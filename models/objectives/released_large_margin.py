@@ -123,11 +123,11 @@ class ReleasedLargeMargin(AtLayers):
     def __init__(self, layers: str | Sequence[str] = 'all', gamma: float = 10000.0, alpha: float = 4.0,
                  norm: float | str = 'inf', top_k: int = 1, worst_case: bool = True,
                  layer_weights: Sequence[float] | None = None, second_order: bool = False, eps: float = 1e-6):
-        super().__init__(layers, layer_weights)
+        super().__init__(layers, layer_weights, second_order)
         self.options: dict[str, Any] = {
             'gamma': checks.number('gamma', gamma), 'alpha': checks.number('alpha', alpha), 'norm': checks.norm(norm),
             'top_k': checks.top_k(top_k), 'worst_case': checks.flag('worst_case', worst_case),
-            'second_order': checks.flag('second_order', second_order), 'eps': checks.number('eps', eps)}
+            'second_order': second_order, 'eps': checks.number('eps', eps)}
 
     def losses_of(self, run: ForwardPass) -> tf.Tensor:
         activations, weights = self.activations(run), self.layer_weights

@@ -30,6 +30,7 @@ class Weighted(Objective):
         self.terms = tuple((weight, objective) for weight, (_, objective) in zip(weights, terms) if weight)
         if not self.terms:
             raise ValueError('at least one objective must have a weight above 0')
+        self.second_order = any(objective.second_order for _, objective in self.terms)
 
     def layers(self, net: keras.Model) -> tuple[str, ...]:
         """The activations that any of the objectives reads."""
