@@ -19,6 +19,7 @@ from models.objectives import (
     released_distances,
     released_large_margin_losses,
 )
+from models.objectives.gradients import rows_norm
 
 L = keras.layers
 NORMS = (1, 2, math.inf)
@@ -168,6 +169,15 @@ def test_the_released_loss_clips_and_takes_the_worst_or_the_sum(rng, in_float64)
         np.testing.assert_allclose(losses, expected.mean(axis=0), rtol=1e-12)
 
 
+def test_at_the_lower_bound_itself_the_released_loss_still_trains(rng):
+    net = linear(rng, classes=2)
+    net.set_weights([np.zeros((6, 2)), np.zeros(2)])  # all distances are 0, and so is the bound if alpha is 1
+    objective = ReleasedLargeMargin(alpha=1.0, eps=1.0)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(objective.losses(net, rng.normal(size=(3, 6)), [1, 1, 1], True))
+    np.testing.assert_allclose(tape.gradient(loss, net.trainable_variables)[1], [0.5, -0.5])
+
+
 def test_the_released_loss_weighs_layers_by_their_sizes_under_the_inf_norm_alone(rng):
     keras.utils.set_random_seed(1)
     net = convolutional(rng)
@@ -300,6 +310,19 @@ def test_losses_and_gradients_are_finite_where_gradients_vanish(rng, how):
         gradients = tape.gradient(mean, net.trainable_variables, unconnected_gradients='zero')
         assert np.isfinite(losses).all(), objective.options
         assert all(np.isfinite(g).all() for g in gradients), objective.options
+
+
+@pytest.mark.parametrize('xla', [False, True], ids=['', 'xla'])
+@pytest.mark.parametrize('norm', NORMS)
+def test_the_norm_of_a_vanishing_gradient_has_the_derivative_zero(norm, xla):
+    @tf.function(jit_compile=xla)
+    def derivative(a):
+        with tf.GradientTape() as tape:
+            tape.watch(a)
+            total = tf.reduce_sum(rows_norm(a, float(norm)))
+        return tape.gradient(total, a)
+
+    np.testing.assert_array_equal(derivative(tf.zeros([2, 3, 4])), np.zeros((2, 3, 4)))
 
 
 def test_with_no_gradient_the_distance_is_the_difference_over_eps(rng):

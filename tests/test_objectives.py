@@ -170,6 +170,40 @@ def test_a_weighted_sum_is_the_sum_of_its_terms_in_one_pass(batch):
     np.testing.assert_allclose(net.get_layer('b').moving_mean, 0.99 * before + 0.01 * mean, rtol=1e-4)
 
 
+def test_a_weighted_sum_differentiates_its_terms_as_they_would_alone(batch):
+    net = sequential(L.Conv2D(2, 3, activation='relu'), L.BatchNormalization(), L.Flatten(), L.Dense(3))
+    alone = LargeMargin(['input'], gamma=50.0, second_order=True)
+
+    def gradients(objective):
+        with tf.GradientTape() as tape:
+            mean = tf.reduce_mean(objective.losses(net, *batch, True))
+        return tape.gradient(mean, net.trainable_variables)
+
+    for a, b in zip(gradients(Weighted([(2, alone)])), gradients(alone)):
+        np.testing.assert_allclose(a, 2 * b, rtol=1e-4, atol=1e-4)
+
+
+def test_objectives_train_within_a_compiled_loop(batch, caplog):
+    x, y = (tf.constant(a) for a in batch)
+    net = cnn()
+    objective = objective_of(['cross-entropy', {'type': 'large-margin', 'second_order': True}, 'large-margin-released'])
+
+    @tf.function
+    def descend(steps):
+        losses = tf.TensorArray(tf.float64, steps)
+        for i in tf.range(steps):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(objective.losses(net, x, y, True))
+            for v, g in zip(net.trainable_variables, tape.gradient(loss, net.trainable_variables)):
+                v.assign_sub(1e-3 * g)
+            losses = losses.write(i, loss)
+        return losses.stack()
+
+    losses = descend(tf.constant(5)).numpy()
+    assert (np.diff(losses) < 0).all()
+    assert 'AutoGraph' not in caplog.text  # it warns of what it cannot compile
+
+
 def test_a_term_of_weight_zero_is_not_computed(batch):
     class Broken(Objective):
         def losses_of(self, run):

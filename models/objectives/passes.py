@@ -87,8 +87,9 @@ def layers_of(net: keras.Model, layers: str | tuple[str, ...]) -> tuple[str, ...
     _require_inside(net)
     _require_logits(net)
     if not isinstance(layers, str):
+        known = _known(net)
         for name in layers:
-            if name not in (known := _known(net)):
+            if name not in known:
                 raise ValueError(f'the network has no layer {name!r}; {did_you_mean(name, known)}')
         return layers
     blocks = _blocks(net, layers)
