@@ -25,7 +25,7 @@ from .devices import Devices, use_device
 from .earlier import archived_epochs, different_versions, evaluated_flags, repeated_flags, resumed_flags
 from .errors import UserError, about
 from .evaluation import attack_arguments, chosen_indices, digests, earlier_flags, open_evaluation, portable_flags
-from .flags import EVALUATIONS, FLAGS, PLACES, apply_setting, archiver_of, merge, scheduler_of
+from .flags import EVALUATIONS, FLAGS, PLACES, apply_setting, archiver_of, merge, objective_from, scheduler_of
 from .provenance import git_commit, versions, without_enums
 from .replay import load_initial_weights, recorded_permutations
 from .tensorboard import ScalarLog, require_tensorboard
@@ -131,8 +131,13 @@ class Core:
             tf.config.experimental.enable_op_determinism()
         frame = self.flags['log_frame0'] if self.flags['train_mode'] is TrainMode.USE_FRAME else None
         scheduler, archiver = scheduler_of(self.flags['lr'], frame), archiver_of(self.flags['archive'])
+        objective = objective_from(self.flags['objective'], scheduler)
         self._fetch_dataset()
         self._build_model()
+        if objective is not None:
+            with about('objective'):
+                objective.layers(self.model.net)  # refuses a network before anything is written
+                self.model.minimise(objective.losses)
         if self.flags['init_weights'] is not None:
             load_initial_weights(self.model, self.flags['init_weights'])
         permutations = self._permutations()

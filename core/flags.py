@@ -19,12 +19,14 @@ from models import (
     LR_SCHEDULERS,
     Archiver,
     BiasMode,
+    ConstLR,
     InitPolicy,
     LRScheduler,
     LRSchedulerWithFrame,
     TrainMode,
 )
 from models.attacks import AttackType
+from models.objectives import Objective, objective_of
 from models.types import did_you_mean, lookup
 
 from .errors import UserError, about
@@ -136,6 +138,8 @@ FLAGS: dict[str, Flag] = {
     'model': Flag(None, _instance(dict), "a dictionary with the network's description"),
     'train_mode': Flag(TrainMode.NORMAL, _member(TrainMode), _enum_names(TrainMode)),
     'log_frame0': Flag(math.log(math.log(10)), _number(-700, high=700), 'a number from -700 to 700'),
+    'objective': Flag('cross-entropy', _instance(str, dict, list, tuple),
+                      "an objective's name, a dictionary of its 'type' and arguments, or a list of such"),
     'lr': Flag(None, _optional(_named(_number(-math.inf))),
                "a float, or a tuple of a scheduler's name and its arguments"),
     'archive': Flag('idle', _named(_integer(0)),
@@ -288,6 +292,22 @@ def scheduler_of(lr: Any, log_frame0: float | None = None) -> LRScheduler:
         raise UserError(f'lr: {type(scheduler).__name__} does not know frames; '
                         'use train_mode=NORMAL, or a constant or loss-based lr')
     return scheduler
+
+
+def objective_from(description: Any, scheduler: LRScheduler) -> Objective | None:
+    """The objective that the flag ``objective`` describes; None for the cross entropy alone, which the model knows.
+
+    Raises:
+        UserError: no such objective, or one that does not go with the schedule.
+    """
+    if description == 'cross-entropy':
+        return None
+    with about('objective'):
+        objective = objective_of(description)
+    if not isinstance(scheduler, ConstLR):
+        raise UserError(f'lr: {type(scheduler).__name__} follows the cross entropy, so with another objective lr must '
+                        'be a constant')
+    return objective
 
 
 def archiver_of(archive: Any) -> Archiver:

@@ -52,6 +52,22 @@ class Model(ABC):
             raise ValueError(f'weight_decay must be a finite number of at least 0, not {weight_decay!r}')
         self.weight_decay = float(weight_decay)
         self._chunk = 10
+        self._objective: Callable[..., tf.Tensor] | None = None
+
+    def minimise(self, losses: Callable[[keras.Model, tf.Tensor, tf.Tensor, bool], tf.Tensor]) -> None:
+        """Makes training minimise another objective than the cross entropy; to be called before training.
+
+        Args:
+            losses: from ``net``, images [N, H, W, C], labels [N] and whether it trains (True), to the losses of the
+                samples, float64 [N]; the method ``losses`` of an ``objectives.Objective``, say.
+
+        Raises:
+            ValueError: the model has a frame, which is one of the cross entropy.
+        """
+        if self.train_mode is TrainMode.USE_FRAME:
+            raise ValueError('the frame of train_mode=USE_FRAME is one of the cross entropy; another objective trains '
+                             'with train_mode=NORMAL')
+        self._objective = losses
 
     def _ready(self) -> None:
         """Compiles the loops; to be called once ``net`` and ``layer_vars`` are built."""
@@ -96,8 +112,10 @@ class Model(ABC):
             return losses.hp_sparse_softmax_cross_entropy_with_logits_v1(y, y_)
         return self.hp_sparse_softmax_cross_entropy_with_logits_v2(y, y_, log_frame)
 
-    def _objective(self, x, y, log_frame) -> tf.Tensor:
+    def _losses(self, x, y, log_frame) -> tf.Tensor:
         """Per-sample loss of a training step, float64 [N] in frame units."""
+        if self._objective is not None:
+            return self._objective(self.net, x, y, True)
         return self.hp_sparse_softmax_cross_entropy_with_logits(y, self.net(x, training=True), log_frame)
 
     def _decay(self, log_frame) -> tf.Tensor:
@@ -123,7 +141,7 @@ class Model(ABC):
         """A replica's part of a step: its share of the batch, and all of the update. Returns its share of the loss."""
         share = self.replicas.share(batch)
         with tf.GradientTape() as tape:
-            loss = self.replicas.mean(self._objective(tf.gather(x, share), tf.gather(y, share), log_frame), batch)
+            loss = self.replicas.mean(self._losses(tf.gather(x, share), tf.gather(y, share), log_frame), batch)
             if self.weight_decay:
                 loss += self._decay(log_frame) / self.replicas.count
             # The rate multiplies the float64 loss, not the gradient: float32 gradients then already carry it, and
