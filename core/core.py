@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models import ARCHITECTURES, EpochInfo, Model, NumericalFailure, TrainMode
+from models import ARCHITECTURES, AUGMENTATIONS, EpochInfo, Model, NumericalFailure, TrainMode
 from models.attacks import ATTACKS
 from models.certificate import certified_radii, lipschitz
 from models.margins import margins
@@ -131,9 +131,10 @@ class Core:
             tf.config.experimental.enable_op_determinism()
         frame = self.flags['log_frame0'] if self.flags['train_mode'] is TrainMode.USE_FRAME else None
         scheduler, archiver = scheduler_of(self.flags['lr'], frame), archiver_of(self.flags['archive'])
-        objective = objective_from(self.flags['objective'], scheduler)
+        objective = objective_from(self.flags, scheduler)
         self._fetch_dataset()
         self._build_model()
+        self.model.augment = AUGMENTATIONS[self.flags['augment']] if self.flags['augment'] else None
         if objective is not None:
             with about('objective'):
                 objective.layers(self.model.net)  # refuses a network before anything is written

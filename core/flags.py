@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from models import (
     ARCHITECTURES,
     ARCHIVERS,
+    AUGMENTATIONS,
     LR_SCHEDULERS,
     Archiver,
     BiasMode,
@@ -140,6 +141,7 @@ FLAGS: dict[str, Flag] = {
     'log_frame0': Flag(math.log(math.log(10)), _number(-700, high=700), 'a number from -700 to 700'),
     'objective': Flag('cross-entropy', _instance(str, dict, list, tuple),
                       "an objective's name, a dictionary of its 'type' and arguments, or a list of such"),
+    'augment': Flag(None, _optional(_one_of(*AUGMENTATIONS)), f"None, or {' or '.join(map(repr, AUGMENTATIONS))}"),
     'lr': Flag(None, _optional(_named(_number(-math.inf))),
                "a float, or a tuple of a scheduler's name and its arguments"),
     'archive': Flag('idle', _named(_integer(0)),
@@ -294,19 +296,22 @@ def scheduler_of(lr: Any, log_frame0: float | None = None) -> LRScheduler:
     return scheduler
 
 
-def objective_from(description: Any, scheduler: LRScheduler) -> Objective | None:
-    """The objective that the flag ``objective`` describes; None for the cross entropy alone, which the model knows.
+def objective_from(flags: Mapping[str, Any], scheduler: LRScheduler) -> Objective | None:
+    """The objective that the flags describe; None for the cross entropy alone, which the model knows.
 
     Raises:
-        UserError: no such objective, or one that does not go with the schedule.
+        UserError: no such objective, or a way of training that does not go with the scheduler.
     """
-    if description == 'cross-entropy':
-        return None
     with about('objective'):
-        objective = objective_of(description)
-    if not isinstance(scheduler, ConstLR):
-        raise UserError(f'lr: {type(scheduler).__name__} follows the cross entropy, so with another objective lr must '
-                        'be a constant')
+        objective = None if flags['objective'] == 'cross-entropy' else objective_of(flags['objective'])
+    others = {
+        'objective': objective is not None, 'augment': flags['augment'] is not None,
+        **{f'model.{k}': flags['model'].get(k, plain) != plain for k, plain in (
+            ('opt', 'gd'), ('schedule', None), ('clip_norm', None))}}
+    for name, given in others.items():
+        if given and not isinstance(scheduler, ConstLR):
+            raise UserError(f'{name} does not go with lr={flags["lr"]!r}: that follows the cross entropy of gradient '
+                            'descent on the training set itself, so lr must be a constant')
     return objective
 
 

@@ -126,12 +126,12 @@ class Training:
         self.workdir.write_state({
             'eid': self._eid, 'attempts': self._attempts, 'log_frame': log_frame, 'lr': lr, 'log_T': self._log_T,
             'archived': self._archived, 'history': self.workdir.history_size(), 'scheduler': self.scheduler.state(),
-            'archiver': self.archiver.state()}, self.model.weights())
+            'archiver': self.archiver.state()}, self.model.state())
 
     def _go_on(self, state: dict[str, Any], weights: dict[str, np.ndarray]) -> tuple[float | None, float]:
         """Takes over the state of the run; returns the next epoch's frame and rate."""
         with about(f'{self.workdir.state_path}'):
-            self.model.set_weights(weights)
+            self.model.restore_state(weights)
             self.scheduler.restore(state['scheduler'])
             self.archiver.restore(state['archiver'])
         self.model.keep()

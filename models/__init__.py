@@ -14,6 +14,7 @@ from .archivers import (  # noqa: E402
     LogLossArchiver,
     TwoPhaseConstEpochArchiver,
 )
+from .augmentation import AUGMENTATIONS  # noqa: E402
 from .base_model import Model  # noqa: E402
 from .initializers import INITIALIZERS, InitPolicy, normalized_initializer, rescaling_initializer  # noqa: E402
 from .keras_callbacks import LossBasedLR, MarginMonitor  # noqa: E402
@@ -43,7 +44,8 @@ ARCHITECTURES: dict[str, Callable[..., Model]] = {
 """Architecture names, for the flag ``arch``."""
 
 __all__ = [
-    'ARCHITECTURES', 'ARCHIVERS', 'AggressiveLR', 'AggressiveLRv2', 'AggressiveLRv3', 'Archiver', 'BiasMode', 'ConstLR',
+    'ARCHITECTURES', 'ARCHIVERS', 'AUGMENTATIONS', 'AggressiveLR', 'AggressiveLRv2', 'AggressiveLRv3', 'Archiver',
+    'BiasMode', 'ConstLR',
     'ConstEpochArchiver', 'ConstLRAndLossBasedLR', 'Decision', 'EpochInfo', 'HPSparseSoftmaxCrossEntropy',
     'INITIALIZERS', 'IdleArchiver', 'InitPolicy', 'LRScheduler', 'LRSchedulerWithFrame', 'LR_SCHEDULERS',
     'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginMonitor', 'Model', 'NumericalFailure', 'SimpleSequential',

@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,11 +16,15 @@ import numpy as np
 import tensorflow as tf
 
 from . import losses, margins
+from .augmentation import DRAWS, Augmentation
+from .optimizers import Optimizer, schedule_of
 from .replicas import Replicas
 from .types import NumericalFailure, TrainMode
 
 EVAL_BYTES = 2 ** 28
 """Memory for the largest activation of an evaluation batch: enough for full speed, little beside the data set."""
+_STEPS = 'steps'
+"""The name, in a state, of the number of steps taken."""
 PROGRESS_SECONDS = 0.5
 """Time between two calls of ``on_steps``."""
 
@@ -37,6 +42,7 @@ class Model(ABC):
         name: the network's name.
         train_mode: whether training uses a frame.
         weight_decay: lambda of the term lambda / 2 * ||theta||^2 added to the real loss in training, not in statistics.
+        augment: changes training images; see ``augmentation``. None leaves them as they are.
         net: ``keras.Model`` from images, float32 [N, H, W, C] in [0, 1], to logits, float32 [N, num_labels].
         eval_batch: images per batch when evaluating.
         layer_vars: the trainable variables of each layer, (kernel,) or (kernel, bias), by layer name.
@@ -45,12 +51,34 @@ class Model(ABC):
     net: keras.Model
     layer_vars: dict[str, tuple[tf.Variable, ...]]
 
-    def __init__(self, name: str, train_mode: TrainMode = TrainMode.NORMAL, weight_decay: float = 0.0):
+    def __init__(self, name: str, train_mode: TrainMode = TrainMode.NORMAL, weight_decay: float = 0.0,
+                 opt: Any = 'gd', schedule: Any = None, clip_norm: float | None = None):
+        """
+        Args:
+            name, train_mode, weight_decay: see the attributes.
+            opt: 'gd', gradient descent as in the paper, or another optimizer; see ``optimizers.Optimizer``.
+            schedule: how the rate changes with the steps; see ``optimizers.schedule_of``.
+            clip_norm: the largest norm of all gradients together, above which they are scaled down to it; None for any.
+
+        Raises:
+            ValueError: a value that is not such, or one that does not go with a frame.
+        """
         self.name = name
         self.train_mode = train_mode
         if type(weight_decay) not in (int, float) or not 0 <= weight_decay < np.inf:
             raise ValueError(f'weight_decay must be a finite number of at least 0, not {weight_decay!r}')
+        if clip_norm is not None and (type(clip_norm) not in (int, float) or not 0 < clip_norm < np.inf):
+            raise ValueError(f'clip_norm must be a finite number above 0, or None, not {clip_norm!r}')
         self.weight_decay = float(weight_decay)
+        self.clip_norm = clip_norm
+        self.schedule = schedule_of(schedule)
+        self.optimizer = None if opt == 'gd' else Optimizer(opt)
+        self.augment: Augmentation | None = None
+        for option, given in (('opt', self.optimizer), ('schedule', self.schedule), ('clip_norm', clip_norm)):
+            if given is not None and train_mode is TrainMode.USE_FRAME:
+                raise ValueError(f"{option} belongs to train_mode=NORMAL; with a frame, training is gradient descent "
+                                 "at the scheduler's rate")
+        self._steps_taken = self._kept_steps = 0
         self._chunk = 10
         self._objective: Callable[..., tf.Tensor] | None = None
 
@@ -72,7 +100,12 @@ class Model(ABC):
     def _ready(self) -> None:
         """Compiles the loops; to be called once ``net`` and ``layer_vars`` are built."""
         self.vars = [v for vs in self.layer_vars.values() for v in vs]
-        self._kept = [tf.Variable(v, trainable=False) for v in self.vars]
+        if self.optimizer is not None:
+            by_id = {id(v.value): v for v in self.net.trainable_variables}
+            self.optimizer.build([by_id[id(v)] for v in self.vars])
+        self._dropouts = [layer for layer in self.net.layers if isinstance(layer, keras.layers.Dropout)]
+        self._changing = list(self._state_vars().values())
+        self._kept = [tf.Variable(v, trainable=False) for v in self._changing]
         self.replicas = Replicas()
         self._train_steps = tf.function(self._take_steps, reduce_retracing=True)
         self._evaluate = tf.function(self._logits_and_losses, reduce_retracing=True)
@@ -125,30 +158,48 @@ class Model(ABC):
 
     # ---- training ----
 
-    def _take_steps(self, x, y, batches, first, n, lr, log_frame, loss_ub):
+    def _take_steps(self, x, y, batches, rates, noise, first, n, log_frame, loss_ub):
         """Gradient descent over ``n`` rows of ``batches``, until after a step whose loss is not below ``loss_ub``."""
         batch_losses = tf.TensorArray(tf.float64, size=n)
         done = 0
         for i in tf.range(n):
-            loss = self.replicas.sum(self._step, x, y, batches[first + i], lr, log_frame)
+            seed = tf.stack([noise, first + i])
+            loss = self.replicas.sum(self._step, x, y, batches[first + i], rates[first + i], seed, log_frame)
             batch_losses = batch_losses.write(i, loss)
             done = i + 1
             if not loss <= loss_ub:
                 break
         return batch_losses.stack()[:done]
 
-    def _step(self, x, y, batch, lr, log_frame):
+    def _step(self, x, y, batch, rate, seed, log_frame):
         """A replica's part of a step: its share of the batch, and all of the update. Returns its share of the loss."""
         share = self.replicas.share(batch)
+        images = tf.gather(x, share)
+        if self.augment is not None:
+            draws = tf.random.stateless_uniform([tf.size(batch), DRAWS], seed)
+            images = self.augment(images, tf.gather(draws, self.replicas.share(tf.range(tf.size(batch)))))
         with tf.GradientTape() as tape:
-            loss = self.replicas.mean(self._losses(tf.gather(x, share), tf.gather(y, share), log_frame), batch)
+            loss = self.replicas.mean(self._losses(images, tf.gather(y, share), log_frame), batch)
             if self.weight_decay:
                 loss += self._decay(log_frame) / self.replicas.count
             # The rate multiplies the float64 loss, not the gradient: float32 gradients then already carry it, and
             # neither under- nor overflow when the frame is far from 1.
-            scaled = lr * loss
-        self.replicas.subtract(self.vars, tape.gradient(scaled, self.vars))
+            scaled = rate * loss if self.optimizer is None else loss
+        self._update(tape.gradient(scaled, self.vars, unconnected_gradients='zero'), rate)
         return loss
+
+    def _update(self, gradients, rate):
+        """Takes a step along a replica's share of the gradient; without an optimizer, that times the rate."""
+        if self.clip_norm is not None or self.optimizer is not None:
+            gradients = self.replicas.total_of(gradients)
+            if self.clip_norm is not None:
+                limit = self.clip_norm * (tf.cast(rate, tf.float32) if self.optimizer is None else 1.0)
+                gradients, _ = tf.clip_by_global_norm(gradients, limit)
+            gradients = [g / self.replicas.count for g in gradients]  # they are summed once more
+        if self.optimizer is None:
+            self.replicas.subtract(self.vars, gradients)
+        else:
+            self.optimizer.apply(gradients, rate)
 
     def train_epoch(self, x, y, order: np.ndarray, batch_size: int, lr: float, log_frame: float | None = None,
                     loss_ub: float = np.inf, on_steps: Callable[[int], None] | None = None) -> np.ndarray:
@@ -160,9 +211,10 @@ class Model(ABC):
         Args:
             x: images, float32 [N, H, W, C]; pass a tensor to keep the data set on the device.
             y: labels, integers [N].
-            order: the permutation of 0..N-1 in which the images are visited.
+            order: the permutation of 0..N-1 in which the images are visited. Dropout and augmentation draw what they
+                draw from it, so that an epoch that is repeated in its order is the same epoch.
             batch_size: images per step.
-            lr: learning rate, in frame units.
+            lr: learning rate, in frame units, before ``schedule``.
             log_frame: natural logarithm of the frame; None without one.
             loss_ub: bound, in frame units, above which a batch loss ends the epoch.
             on_steps: called with a number of further steps done, about every half second; None runs the epoch in one
@@ -184,7 +236,11 @@ class Model(ABC):
         if steps == 0:
             raise ValueError(f'a batch of {batch_size} is larger than the training set of {len(order)}')
         batches = tf.constant(np.reshape(order[:steps * batch_size], (steps, batch_size)), tf.int32)
-        x, y, lr, loss_ub = _tensors(x, y, lr, loss_ub)
+        factors = 1.0 if self.schedule is None else self.schedule(self._steps_taken + np.arange(steps))
+        x, y, rates, loss_ub = _tensors(x, y, np.broadcast_to(lr * factors, steps), loss_ub)
+        noise = zlib.crc32(np.asarray(order, np.int64).tobytes()) >> 1
+        for i, layer in enumerate(self._dropouts):
+            layer.seed_generator.state.assign([noise, i])
         x, y = self.replicas.on_each(x), self.replicas.on_each(y)
         frame = None if log_frame is None else tf.constant(log_frame, tf.float64)
         batch_losses: list[float] = []
@@ -193,7 +249,8 @@ class Model(ABC):
             whole = on_steps is None or self.replicas.across_workers  # calls that hang on the time must not meet
             n = steps - start if whole else min(steps - start, self._chunk)
             batch_losses += self._train_steps(
-                x, y, batches, tf.constant(start), tf.constant(n), lr, frame, loss_ub).numpy().tolist()
+                x, y, batches, rates, tf.constant(noise), tf.constant(start), tf.constant(n), frame,
+                loss_ub).numpy().tolist()
             last = batch_losses[-1]
             if not np.isfinite(last):
                 raise NumericalFailure('the batch loss is not finite', batch_losses[:-1])
@@ -204,17 +261,20 @@ class Model(ABC):
                 self._chunk = max(1, int(n * PROGRESS_SECONDS / (time.perf_counter() - began)))
         if not self.is_finite():
             raise NumericalFailure('the weights are not finite', batch_losses)
+        self._steps_taken += steps
         return np.array(batch_losses)
 
     def keep(self) -> None:
-        """Remembers the weights, on the device."""
-        for kept, v in zip(self._kept, self.vars):
+        """Remembers the weights, and all else that training changes, on the device."""
+        for kept, v in zip(self._kept, self._changing):
             kept.assign(v)
+        self._kept_steps = self._steps_taken
 
     def roll_back(self) -> None:
-        """Restores the weights of the last ``keep`` (of the start, before the first)."""
-        for kept, v in zip(self._kept, self.vars):
+        """Restores what the last ``keep`` remembered (the start, before the first)."""
+        for kept, v in zip(self._kept, self._changing):
             v.assign(kept)
+        self._steps_taken = self._kept_steps
 
     # ---- evaluation ----
 
@@ -303,7 +363,8 @@ class Model(ABC):
         return bool(self._all_finite())
 
     def weights(self) -> dict[str, np.ndarray]:
-        """All weights, by names such as 'conv1_f' (kernel of a convolution), 'fc5_W' (of a dense layer), 'fc5_b'."""
+        """All weights, by names such as 'conv1_f' (kernel of a convolution), 'fc5_W' (of a dense layer), 'fc5_b'; of
+        batch norm also its moving statistics, 'bn2_moving_mean'."""
         return {name: v.numpy() for name, v in self._named_vars().items()}
 
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
@@ -312,21 +373,34 @@ class Model(ABC):
         Raises:
             ValueError: a name is missing or unknown, or a shape differs.
         """
-        named = self._named_vars()
-        if missing := [n for n in named if n not in weights]:
-            raise ValueError(f"the weights lack {', '.join(missing)}; they have {', '.join(weights) or 'nothing'}")
-        if extra := [n for n in weights if n not in named]:
-            raise ValueError(f"the weights have {', '.join(extra)}, which this network has not")
-        for name, v in named.items():
-            if tuple(weights[name].shape) != tuple(v.shape):
-                raise ValueError(f'{name} must have the shape {tuple(v.shape)}, not {tuple(weights[name].shape)}')
-        for name, v in named.items():
-            v.assign(weights[name])
+        _assign('weights', self._named_vars(), weights)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The weights, and all else that training goes on from, by name: also what an optimizer keeps."""
+        return {**{name: v.numpy() for name, v in self._state_vars().items()}, _STEPS: np.array(self._steps_taken)}
+
+    def restore_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Takes over what ``state`` gave.
+
+        Raises:
+            ValueError: it is the state of another network or optimizer.
+        """
+        rest = {k: v for k, v in state.items() if k != _STEPS}
+        _assign('state', self._state_vars(), rest)
+        self._steps_taken = int(state.get(_STEPS, 0))
 
     def _named_vars(self) -> dict[str, tf.Variable]:
-        suffixes = {'conv': ('f', 'b'), 'fc': ('W', 'b')}
-        return {f'{layer}_{suffix}': v for layer, vs in self.layer_vars.items()
-                for suffix, v in zip(suffixes[layer.rstrip('0123456789')], vs)}
+        suffixes = {'conv': ('f', 'b'), 'fc': ('W', 'b'), 'bn': ('gamma', 'beta', 'moving_mean', 'moving_variance')}
+        named: dict[str, tf.Variable] = {}
+        for layer, trained in self.layer_vars.items():
+            others = [v.value for v in self.net.get_layer(layer).non_trainable_variables]
+            named.update(zip((f'{layer}_{suffix}' for suffix in suffixes[layer.rstrip('0123456789')]),
+                             [*trained, *others]))
+        return named
+
+    def _state_vars(self) -> dict[str, tf.Variable]:
+        kept = {} if self.optimizer is None else self.optimizer.state
+        return {**self._named_vars(), **{f'optimizer/{name}': v for name, v in kept.items()}}
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes ``net`` to a .keras file that Keras loads without this package; it appears whole or not at all."""
@@ -361,3 +435,15 @@ def _tensors(x, y, *numbers):
     """Images as float32, labels as int64 and numbers as float64 tensors; tensors already so are left where they are."""
     return (tf.convert_to_tensor(x, tf.float32), tf.cast(tf.convert_to_tensor(y), tf.int64),
             *(tf.constant(v, tf.float64) for v in numbers))
+
+
+def _assign(what: str, named: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray]) -> None:
+    if missing := [n for n in named if n not in values]:
+        raise ValueError(f"the {what} lack {', '.join(missing)}; they have {', '.join(values) or 'nothing'}")
+    if extra := [n for n in values if n not in named]:
+        raise ValueError(f"the {what} have {', '.join(extra)}, which this network has not")
+    for name, v in named.items():
+        if tuple(values[name].shape) != tuple(v.shape):
+            raise ValueError(f'{name} must have the shape {tuple(v.shape)}, not {tuple(values[name].shape)}')
+    for name, v in named.items():
+        v.assign(values[name])

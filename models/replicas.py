@@ -14,8 +14,8 @@ _PLACED = 4
 class Replicas:
     """The replicas of the ``tf.distribute`` strategy in whose scope this is made; one, without a strategy.
 
-    ``sum`` and ``concat`` are called from the whole, within a tf.function; ``share``, ``mean``, ``total``,
-    ``part`` and ``subtract`` by what they call, within a replica.
+    ``sum`` and ``concat`` are called from the whole, within a tf.function; the others by what they call,
+    within a replica.
 
     Attributes:
         strategy: the strategy.
@@ -92,19 +92,23 @@ class Replicas:
         start = tf.minimum(_replica() * each, rows - 1)
         return start, tf.minimum(start + each, rows)
 
+    def total_of(self, amounts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The sums over all replicas, in every replica."""
+        if self.count == 1:
+            return list(amounts)
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(amounts))
+
     def subtract(self, variables: Sequence[tf.Variable], amounts: Sequence[tf.Tensor]) -> None:
         """Subtracts the sum, over all replicas, of ``amounts``; in every replica alike."""
         if self.count == 1:
             for v, amount in zip(variables, amounts):
                 v.assign_sub(amount)
             return
-        context = tf.distribute.get_replica_context()
-        total = context.all_reduce(tf.distribute.ReduceOp.SUM, list(amounts))
 
         def update(strategy: tf.distribute.Strategy, total: Sequence[Any]) -> None:
             for v, amount in zip(variables, total):
                 strategy.extended.update(v, lambda own, value: own.assign_sub(value), args=(amount,), group=False)
-        context.merge_call(update, args=(total,))
+        tf.distribute.get_replica_context().merge_call(update, args=(self.total_of(amounts),))
 
 
 def _replica() -> Any:
