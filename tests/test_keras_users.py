@@ -44,6 +44,7 @@ def dense():
 @pytest.fixture(scope='module')
 def fitted(data):
     """Weights of a homogeneous network of order 2 that fits its data."""
+    keras.utils.set_random_seed(0)
     net = network(L.Flatten(), dense())
     net.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(True), steps_per_execution=20)
     net.fit(*data, batch_size=20, epochs=30, verbose=0)
@@ -272,6 +273,7 @@ def test_weights_that_are_not_finite_are_a_rejected_epoch(data):
 
 
 def test_without_a_frame_the_rate_is_alpha_over_the_loss_and_training_ends_with_float32(fitted, data):
+    keras.utils.set_random_seed(0)
     net, rates = at_log_loss(fitted, -77, data), []
     net.compile(keras.optimizers.SGD(), keras.losses.SparseCategoricalCrossentropy(from_logits=True),
                 steps_per_execution=20)

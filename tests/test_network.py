@@ -196,7 +196,7 @@ def test_descriptions_of_no_network_are_refused_with_the_layer_and_the_reason(de
 
 @pytest.mark.parametrize('options, message', [
     ({'act_type': 'relu3'}, "no activation 'relu3'; did you mean 'relu'"),
-    ({'opt': 'adam'}, "no optimiser 'adam'"),
+    ({'opt': 'adams'}, "no optimizer 'adams'"),
     ({'weight_decay': -1.0}, 'weight_decay must be'),
     ({'weight_decay': '0.1'}, 'weight_decay must be'),
     ({'init': {'weight_normalized': 3}}, 'init.weight_normalized must be True or False, not 3'),
