@@ -19,9 +19,9 @@ def launch(path: str) -> None:
     try:
         runpy.run_path(path, run_name='__main__')
     except SyntaxError as e:
-        if e.filename != path:
+        if e.filename not in (path, None):
             raise
-        sys.exit(f'error: {name}, line {e.lineno}: {e.msg}')
+        sys.exit(f'error: {name}, {f"line {e.lineno}: " if e.lineno else ""}{e.msg}')
     except Exception as e:
         frames = traceback.extract_tb(e.__traceback__)
         own = [frame for frame in frames if frame.filename == path]

@@ -174,20 +174,9 @@ def test_an_environment_that_cannot_be_made_is_one_clear_sentence(checkout, stan
 
 
 @pytest.mark.parametrize('text, message', [
-    ("FLAGS = {'E': 3\n", "line 1: '{' was never closed"), ('FLAGS = {}\n  x\n', 'line 2: unexpected indent'),
-    ('FLAGS = 1\0\n', '.*source code string cannot contain null bytes')])
-def test_a_config_that_is_not_python_is_one_sentence(tmp_path, text, message):
-    for name in ('run.sh', 'env.sh', 'setup.py'):
-        shutil.copy(ROOT / name, tmp_path)
-    (tmp_path / 'experiments').mkdir()
-    (tmp_path / 'experiments' / 'exper-broken.py').write_text(text)
-    done = call('run.sh', 'exper-broken', root=tmp_path)
-    assert done.returncode == 1 and len(done.stderr.strip().split('\n')) == 1
-    assert re.match(r'error: experiments/exper-broken\.py.*' + message, done.stderr)
-
-
-@pytest.mark.parametrize('text, message', [
     ('import core\n\nFLAGS = {"E" 3}\n', 'line 3: invalid syntax'),
+    ('FLAGS = {}\n  x\n', 'line 2: unexpected indent'),
+    ('FLAGS = 1\0\n', 'source code string cannot contain null bytes'),
     ('import core\n\n\nFLAGS = {"E": epochs}\n', "line 4: NameError: name 'epochs' is not defined"),
     ('import cores\n', "line 1: ModuleNotFoundError: No module named 'cores'"),
     ('import core\n\nFLAGS = {"lr": core.no_such_thing}\n', "line 3: AttributeError: module 'core' has no attribute"),
