@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from .datasets import get_dataset
     from .errors import NotYet, UserError
     from .plot_app import draw, plot_start
+    from .sweep import sweep_start
     from .workdir import Workdir
 
 _HOMES = {
     'AttackType': 'models.attacks', 'Core': 'core.core', 'NotYet': 'core.errors', 'UserError': 'core.errors',
     'Workdir': 'core.workdir',
     'app_start': 'core.app', 'draw': 'core.plot_app', 'get_dataset': 'core.datasets', 'plot_start': 'core.plot_app',
-    'run': 'core.app',
+    'run': 'core.app', 'sweep_start': 'core.sweep',
 }
 _WITHOUT_TENSORFLOW = ('NotYet', 'UserError', 'Workdir', 'draw', 'plot_start')
 
@@ -38,4 +39,5 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     'AttackType', 'Core', 'NotYet', 'UserError', 'Workdir', 'app_start', 'draw', 'get_dataset', 'plot_start', 'run',
+    'sweep_start',
 ]

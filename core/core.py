@@ -19,7 +19,7 @@ from models.attacks import ATTACKS
 from models.certificate import certified_radii, lipschitz
 from models.margins import margins
 
-from . import datasets, progress
+from . import datasets, progress, subsets
 from .attacking import GRIDS, Attacking, distribution
 from .devices import Devices, use_device
 from .earlier import archived_epochs, different_versions, evaluated_flags, repeated_flags, resumed_flags
@@ -33,7 +33,7 @@ from .theory import watch_kkt
 from .training import Permutations, Training, TrainingSettings
 from .workdir import Onlooker, Workdir, plain
 
-_PURPOSES = {'permutation': 1, 'weights': 2, 'attack': 3}
+_PURPOSES = {'permutation': 1, 'weights': 2, 'attack': 3, 'fraction': 4, 'noise': 5}
 """Every draw is a function of (seed, purpose, epoch, retry), so that a resumed or repeated run draws the same."""
 
 
@@ -355,10 +355,37 @@ class Core:
             n = len(x) if self.flags[part + '_N'] == 'all' else self.flags[part + '_N']
             if n > len(x):
                 raise UserError(f'{part}_N is {n}, but {self.flags["dataset"]} has {len(x)} images')
-            parts.append((tf.constant(x[:n]), tf.constant(y[:n])))  # onto the device, once
-        self.dataset = datasets.Dataset(*parts)
+            parts.append((x[:n], y[:n]))
+        parts[0] = self._training_set(*parts[0], np.unique(loaded.train[1]))
+        self.dataset = datasets.Dataset(*((tf.constant(x), tf.constant(y)) for x, y in parts))  # onto the device, once
         if self.flags['task'] not in EVALUATIONS and self.flags['B'] > len(self.dataset.train[1]):
             raise UserError(f'B is {self.flags["B"]}, more than the {len(self.dataset.train[1])} training images')
+
+    def _training_set(self, x: np.ndarray, y: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What ``train_fraction`` leaves, and ``label_noise`` makes, of the training set.
+
+        Raises:
+            UserError: no image is left, or the run that is measured has no seed.
+        """
+        fraction, noise = self.flags['train_fraction'], self.flags['label_noise']
+        if fraction < 1:
+            chosen = subsets.stratified(y, fraction, self._rng_of_data('fraction'))
+            if not len(chosen):
+                raise UserError(f'train_fraction is {fraction:g}, which leaves none of the {len(y)} training images')
+            x, y = x[chosen], y[chosen]
+        self._switched = 0
+        if noise > 0:
+            y, switched = subsets.switch_labels(y, noise, classes, self._rng_of_data('noise'))
+            self._switched = len(switched)
+        return x, y
+
+    def _rng_of_data(self, purpose: str) -> np.random.Generator:
+        seed = self.flags['seed']
+        if self.flags['task'] != 'train':  # an evaluation has a seed of its own, but the training set of its run
+            seed = Workdir(self.flags['log']).read_flags()['flags'].get('seed')
+            if not isinstance(seed, int):
+                raise UserError(f'{self.flags["log"]} does not say what seed its training set was drawn from')
+        return np.random.default_rng(np.random.SeedSequence([seed, _PURPOSES[purpose]]))
 
     def _new_model(self) -> Model:
         seed = np.random.SeedSequence([self.flags['seed'], _PURPOSES['weights']])
@@ -392,6 +419,7 @@ class Core:
             'command': sys.argv,
             'dataset': datasets.provenance(self.flags['dataset']),
             'images': {'train': len(self.dataset.train[1]), 'test': len(self.dataset.test[1])},
+            'labels_switched': self._switched,
             'network': {'order': self.model.norms().order, 'is_homogeneous': self.model.is_homogeneous,
                         'parameters': sum(int(np.prod(v.shape)) for v in self.model.vars)},
             'device': self.devices.text,

@@ -6,7 +6,8 @@ import hashlib
 import os
 import socket
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,27 @@ def get_dataset(name: str, data_dir: str | None = None) -> Dataset:
         return _npz(Path(name))
     if name not in DATASETS:
         raise UserError(f"there is no data set {name!r}; {did_you_mean(name, DATASETS)}, or the path of an .npz file")
-    return DATASETS[name](data_dir)
+    if _remembered is None:
+        return DATASETS[name](data_dir)
+    if (name, data_dir) not in _remembered:
+        _remembered.clear()
+        _remembered[name, data_dir] = DATASETS[name](data_dir)
+    return _remembered[name, data_dir]
+
+
+_remembered: dict[tuple[str, str | None], Dataset] | None = None
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Within this, a data set with a name that is asked for again is not read again, which takes MNIST eight seconds;
+    its arrays are then shared."""
+    global _remembered
+    _remembered = {}
+    try:
+        yield
+    finally:
+        _remembered = None
 
 
 def provenance(name: str) -> dict[str, Any]:

@@ -135,6 +135,8 @@ FLAGS: dict[str, Flag] = {
     'dataset': Flag(None, _path, "a data set's name, or the path of an .npz file"),
     'train_N': Flag('all', _count_or_all, "'all', or a number of training images"),
     'test_N': Flag('all', _count_or_all, "'all', or a number of test images"),
+    'train_fraction': Flag(1.0, _number(0, strict=True, high=1), 'a number above 0 and at most 1'),
+    'label_noise': Flag(0.0, _number(0, high=1), 'a number from 0 to 1'),
     'arch': Flag('simple_sequential', _one_of(*ARCHITECTURES), ' or '.join(ARCHITECTURES)),
     'model': Flag(None, _instance(dict), "a dictionary with the network's description"),
     'train_mode': Flag(TrainMode.NORMAL, _member(TrainMode), _enum_names(TrainMode)),
@@ -178,7 +180,7 @@ FLAGS: dict[str, Flag] = {
     'eval_log': Flag(None, _optional(_path), 'a directory'),
 }
 
-RECORDED_FLAGS = ('dataset', 'train_N', 'test_N', 'arch', 'model', 'train_mode')
+RECORDED_FLAGS = ('dataset', 'train_N', 'test_N', 'train_fraction', 'label_noise', 'arch', 'model', 'train_mode')
 """Flags that an evaluation takes from the run it is pointed at."""
 
 

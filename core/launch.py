@@ -25,7 +25,7 @@ def launch(path: str) -> None:
     except Exception as e:
         frames = traceback.extract_tb(e.__traceback__)
         own = [frame for frame in frames if frame.filename == path]
-        started = any(frame.name in ('app_start', 'plot_start') for frame in frames)
+        started = any(frame.name in ('app_start', 'plot_start', 'sweep_start') for frame in frames)
         # A name that 'core', or an enumeration, does not have fails inside of those.
         if started or not own or not (own[-1] is frames[-1] or isinstance(e, AttributeError)):
             raise

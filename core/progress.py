@@ -55,6 +55,19 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+@contextmanager
+def status(text: str) -> Iterator[None]:
+    """Shows a line meanwhile, on a terminal, gone when it ends."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    print(f'{text} ...', end='', file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print('\r\033[K', end='', file=sys.stderr, flush=True)
+
+
 def print_flags(flags: Mapping[str, Any]) -> None:
     """Prints every flag, as the original does at the start."""
     say('\n'.join(['{', *(f'    {name}: {value}' for name, value in flags.items()), '}']))

@@ -116,7 +116,7 @@ class Workdir:
     def write_flags(self, record: dict[str, Any]) -> None:
         """Writes flags.json."""
         text = json.dumps(plain(record), indent=2) + '\n'
-        _replace(self.flags_path, text.encode())
+        replace(self.flags_path, text.encode())
 
     def append_history(self, line: dict[str, Any]) -> None:
         """Appends one attempt to history.jsonl: as a whole, on disk when this returns, or not at all."""
@@ -158,7 +158,7 @@ class Workdir:
         data = io.BytesIO()
         arrays: dict[str, Any] = {f'weights/{k}': v for k, v in weights.items()}
         np.savez(data, **arrays, state=np.array(json.dumps(state)))
-        _replace(self.state_path, data.getbuffer())
+        replace(self.state_path, data.getbuffer())
 
     def read_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
         """What ``write_state`` wrote; None if the run was killed before it wrote anything.
@@ -185,11 +185,11 @@ class Workdir:
             pickler = pickle.Pickler(file, protocol=4)
             pickler.fast = True  # without a memory of all that was written
             pickler.dump(res)
-        _replace(self.res_path, write)
+        replace(self.res_path, write)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Writes summary.json."""
-        _replace(self.summary_path, (json.dumps(plain(summary), indent=2) + '\n').encode())
+        replace(self.summary_path, (json.dumps(plain(summary), indent=2) + '\n').encode())
 
     def write_part(self, eid: int, start: int, arrays: dict[str, Any]) -> None:
         """Writes the results of an evaluation's batch."""
@@ -197,7 +197,7 @@ class Workdir:
             self.parts_path.mkdir(exist_ok=True)
         data = io.BytesIO()
         np.savez_compressed(data, **arrays)
-        _replace(self._part_path(eid, start), data.getvalue())
+        replace(self._part_path(eid, start), data.getvalue())
 
     def _part_path(self, eid: int, start: int) -> Path:
         return self.parts_path / f'{eid}-{start}.npz'
@@ -391,7 +391,7 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _replace(path: Path, data: bytes | memoryview | Callable[[BinaryIO], None]) -> None:
+def replace(path: Path, data: bytes | memoryview | Callable[[BinaryIO], None]) -> None:
     """Writes a file, of ``data`` or what that writes, that appears whole or not at all, and is then on disk."""
     temporary = path.with_name(path.name + '.tmp')
     with writing(path):

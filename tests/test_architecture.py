@@ -18,8 +18,9 @@ MODELS = ['types', '_tensorflow', 'lr_schedulers', 'archivers', 'losses', 'initi
 ATTACKS = ['quick_gradient', 'base', 'ops', 'gradient_descent', 'minimum_norm']  # what the attacks have in common
 OBJECTIVES = ['checks', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what the objectives have in common
 CORE = ['errors', 'npz', 'interrupts', 'command_line', 'flags', 'devices', 'locks', 'workdir', 'provenance', 'datasets',
-        'progress', 'histories', 'plotting', 'tables', 'plot_app', 'tensorboard', 'records', 'training', 'replay',
-        'attacking', 'theory', 'evaluation', 'earlier', 'core', 'app', 'launch']
+        'subsets', 'progress', 'histories', 'sweep_directory', 'sweep_results', 'plotting', 'tables', 'plot_app',
+        'tensorboard', 'records', 'training', 'replay', 'attacking', 'theory', 'evaluation', 'earlier', 'core', 'app',
+        'grid', 'sweep', 'launch']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 

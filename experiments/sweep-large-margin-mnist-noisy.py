@@ -1,0 +1,52 @@
+"""Elsayed et al. (arXiv 1803.05598), section 4.1: MNIST with switched training labels, for the cross entropy and for
+large margins in the L1, L2 and Linf norms at the images and all hidden layers.
+
+    ./run.sh  sweep-large-margin-mnist-noisy --gpu 0
+    ./plot.sh figure-large-margin-noisy logs/sweep-large-margin-mnist-noisy
+
+60 runs of 20 epochs. sweep-large-margin-mnist-noisy-short is the same on 10,000 images.
+"""
+
+import core
+from models import BiasMode
+
+OPTIMISER = {'lr': 0.05, 'model.opt': 'gd'}
+"""Of all runs."""
+MARGIN = {'type': 'large-margin', 'layers': 'all', 'top_k': 1, 'aggregate': 'max'}
+
+SWEEP = {
+    'base': {
+        'dataset': 'mnist',
+        'model': {
+            'description': [
+                ['C', 32, [5, 5]],
+                ['P'],
+                ['C', 64, [5, 5]],
+                ['P'],
+                ['F', 512],
+                ['F', 512],
+                ['F', 10, {'act': False}],
+            ],
+            'bias_mode': BiasMode.ALL,
+            'init': {'weight': 'he_normal'},
+        },
+        **OPTIMISER,
+        'E': 20,
+        'B': 50,
+        'loss_ub': 1e9,
+        'print': False,
+    },
+    'axes': {
+        'noise': {f'{share:g}': {'label_noise': share} for share in (0.0, 0.2, 0.4, 0.6, 0.8)},
+        'loss': {
+            'cross entropy': {'objective': 'cross-entropy'},
+            'l1 margin': {'objective': {**MARGIN, 'norm': 1, 'gamma': 8.0}},
+            'l2 margin': {'objective': {**MARGIN, 'norm': 2, 'gamma': 1.0}},
+            'linf margin': {'objective': {**MARGIN, 'norm': 'inf', 'gamma': 0.1}},
+        },
+    },
+    'seeds': [1, 2, 3],
+}
+
+if __name__ == '__main__':
+    core.sweep_start(SWEEP)
