@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from .command_line import parse
 from .errors import NotYet, UserError
 from .plotting import STYLE
+from .sweep_directory import SweepDirectory
 from .tables import KINDS, Table
 from .workdir import Workdir
 
@@ -39,7 +40,12 @@ def draw(name: str, *runs: str | os.PathLike) -> Figure | Table:
     known = {path.stem: path for path in FIGURES.glob('*.py')}
     if name not in known:
         raise UserError(f'there is no figure {name!r}; there are {", ".join(sorted(known))}')
-    return runpy.run_path(str(known[name]))['draw']([Workdir(run) for run in runs])
+    return runpy.run_path(str(known[name]))['draw']([opened(run) for run in runs])
+
+
+def opened(path: str | os.PathLike) -> Workdir:
+    """The working directory of a run, or the directory of a sweep."""
+    return SweepDirectory(path) if SweepDirectory.holds_sweep(path) else Workdir(path)
 
 
 def plot_start(draw: Draw, formats: Sequence[str] = ('png',)) -> None:
@@ -62,7 +68,7 @@ def _main(argv: list[str], draw: Draw) -> None:
     try:
         if len(argv) < 2:
             raise UserError('name the working directory of at least one run')
-        runs = [Workdir(path) for path in argv[1:]]
+        runs = [opened(path) for path in argv[1:]]
         folder = Path(absl_flags.FLAGS['out'].value or argv[1])
         kinds = [kind.strip().lstrip('.').lower() for kind in absl_flags.FLAGS['format'].value or ()]
         paths = [folder / f'{Path(sys.argv[0]).stem}.{kind}' for kind in kinds]

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .histories import Distances, read_runs
+from .sweep_results import Curves
 from .workdir import Workdir
 
 T = TypeVar('T')
@@ -145,3 +146,12 @@ def caption(measured: Sequence[Distances], part: str) -> str:
     counts = sorted({len(m.sizes) for m in measured})
     images = ' to '.join(f'{n:,}' for n in (counts if len(counts) == 1 else (counts[0], counts[-1])))
     return f"{ {'train': 'training', 'test': 'test'}[part]} set, {images} images\n{measured[0].evaluation}"
+
+
+def draw_curves(ax: Axes, curves: Curves) -> None:
+    """Draws the lines of a sweep, shares as per cent, with error bars where there are several seeds."""
+    markers = 'osD^vP'
+    for k, ((name, line), look) in enumerate(hues(list(curves.lines.items()))):
+        ax.errorbar(line.x, 100 * line.mean, yerr=100 * np.nan_to_num(line.deviation), label=name, capsize=2.5,
+                    elinewidth=0.8, marker=markers[k % len(markers)], markersize=3.5, **look)
+    ax.set_ylim(max(0, ax.get_ylim()[0]), min(101, ax.get_ylim()[1]))  # an error bar may go beyond what can be

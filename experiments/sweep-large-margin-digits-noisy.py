@@ -8,12 +8,12 @@ The mechanics of sweep-large-margin-mnist-noisy, small.
 
 import core
 
-MARGIN = {'type': 'large-margin', 'layers': 'all', 'top_k': 1}
+MARGIN = {'type': 'large-margin', 'layers': 'all', 'top_k': 'all', 'aggregate': 'sum'}
 
 SWEEP = {
     'base': {
         'dataset': 'digits',
-        'lr': 0.05,
+        'lr': 0.01,
         'E': 20,
         'B': 20,
         'loss_ub': 1e9,
