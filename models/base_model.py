@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
-import warnings
-import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -19,17 +16,16 @@ from . import losses, margins
 from .augmentation import DRAWS, Augmentation
 from .optimizers import Optimizer, schedule_of
 from .replicas import Replicas
+from .stored import Stored
 from .types import NumericalFailure, TrainMode
 
 EVAL_BYTES = 2 ** 28
 """Memory for the largest activation of an evaluation batch: enough for full speed, little beside the data set."""
-_STEPS = 'steps'
-"""The name, in a state, of the number of steps taken."""
 PROGRESS_SECONDS = 0.5
 """Time between two calls of ``on_steps``."""
 
 
-class Model(ABC):
+class Model(Stored, ABC):
     """A classifier and how it is trained by gradient descent.
 
     A subclass builds ``net`` and ``layer_vars``, calls ``_ready``, and tells its ``norms``. Training and evaluation are
@@ -47,9 +43,6 @@ class Model(ABC):
         eval_batch: images per batch when evaluating.
         layer_vars: the trainable variables of each layer, (kernel,) or (kernel, bias), by layer name.
     """
-
-    net: keras.Model
-    layer_vars: dict[str, tuple[tf.Variable, ...]]
 
     def __init__(self, name: str, train_mode: TrainMode = TrainMode.NORMAL, weight_decay: float = 0.0,
                  opt: Any = 'gd', schedule: Any = None, clip_norm: float | None = None):
@@ -276,6 +269,10 @@ class Model(ABC):
             v.assign(kept)
         self._steps_taken = self._kept_steps
 
+    def is_finite(self) -> bool:
+        """Whether every weight is a finite number."""
+        return bool(self._all_finite())
+
     # ---- evaluation ----
 
     def _logits_and_losses(self, x, y, batch_size, log_frame):
@@ -356,94 +353,8 @@ class Model(ABC):
         }
         return stats, {'q': q}
 
-    # ---- weights ----
-
-    def is_finite(self) -> bool:
-        """Whether every weight is a finite number."""
-        return bool(self._all_finite())
-
-    def weights(self) -> dict[str, np.ndarray]:
-        """All weights, by names such as 'conv1_f' (kernel of a convolution), 'fc5_W' (of a dense layer), 'fc5_b'; of
-        batch norm also its moving statistics, 'bn2_moving_mean'."""
-        return {name: v.numpy() for name, v in self._named_vars().items()}
-
-    def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Replaces all weights.
-
-        Raises:
-            ValueError: a name is missing or unknown, or a shape differs.
-        """
-        _assign('weights', self._named_vars(), weights)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """The weights, and all else that training goes on from, by name: also what an optimizer keeps."""
-        return {**{name: v.numpy() for name, v in self._state_vars().items()}, _STEPS: np.array(self._steps_taken)}
-
-    def restore_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Takes over what ``state`` gave.
-
-        Raises:
-            ValueError: it is the state of another network or optimizer.
-        """
-        rest = {k: v for k, v in state.items() if k != _STEPS}
-        _assign('state', self._state_vars(), rest)
-        self._steps_taken = int(state.get(_STEPS, 0))
-
-    def _named_vars(self) -> dict[str, tf.Variable]:
-        suffixes = {'conv': ('f', 'b'), 'fc': ('W', 'b'), 'bn': ('gamma', 'beta', 'moving_mean', 'moving_variance')}
-        named: dict[str, tf.Variable] = {}
-        for layer, trained in self.layer_vars.items():
-            others = [v.value for v in self.net.get_layer(layer).non_trainable_variables]
-            named.update(zip((f'{layer}_{suffix}' for suffix in suffixes[layer.rstrip('0123456789')]),
-                             [*trained, *others]))
-        return named
-
-    def _state_vars(self) -> dict[str, tf.Variable]:
-        kept = {} if self.optimizer is None else self.optimizer.state
-        return {**self._named_vars(), **{f'optimizer/{name}': v for name, v in kept.items()}}
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes ``net`` to a .keras file that Keras loads without this package; it appears whole or not at all."""
-        path = os.fspath(path)
-        temporary = f'{path[:-len(".keras")]}.tmp.keras' if path.endswith('.keras') else path
-        if temporary == path:
-            raise ValueError(f'the file of a model must end in .keras, not {os.path.basename(path)!r}')
-        try:
-            self.net.save(temporary)
-            with open(temporary, 'rb') as f:
-                os.fsync(f.fileno())
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
-
-    def restore(self, path: str | os.PathLike) -> None:
-        """Loads the weights of a file written by ``save``; nothing in the file is executed.
-
-        Raises:
-            ValueError: it is not such a file, or of another network.
-        """
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter('error')  # Keras merely warns of layers that it finds no weights for
-                self.net.load_weights(os.fspath(path))
-        except (OSError, KeyError, zipfile.BadZipFile, Warning) as e:
-            raise ValueError(f'{os.path.basename(path)} cannot be read: {e}') from None
-
 
 def _tensors(x, y, *numbers):
     """Images as float32, labels as int64 and numbers as float64 tensors; tensors already so are left where they are."""
     return (tf.convert_to_tensor(x, tf.float32), tf.cast(tf.convert_to_tensor(y), tf.int64),
             *(tf.constant(v, tf.float64) for v in numbers))
-
-
-def _assign(what: str, named: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray]) -> None:
-    if missing := [n for n in named if n not in values]:
-        raise ValueError(f"the {what} lack {', '.join(missing)}; they have {', '.join(values) or 'nothing'}")
-    if extra := [n for n in values if n not in named]:
-        raise ValueError(f"the {what} have {', '.join(extra)}, which this network has not")
-    for name, v in named.items():
-        if tuple(values[name].shape) != tuple(v.shape):
-            raise ValueError(f'{name} must have the shape {tuple(v.shape)}, not {tuple(values[name].shape)}')
-    for name, v in named.items():
-        v.assign(values[name])

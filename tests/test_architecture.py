@@ -13,7 +13,7 @@ from models import SimpleSequential
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ['types', '_tensorflow', 'lr_schedulers', 'archivers', 'losses', 'initializers', 'margins', 'replicas',
-          'optimizers', 'augmentation', 'base_model', 'chains', 'simple_sequential', 'certificate',
+          'optimizers', 'augmentation', 'stored', 'base_model', 'chains', 'simple_sequential', 'certificate',
           'homogeneity', 'kkt', 'keras_callbacks']
 ATTACKS = ['quick_gradient', 'base', 'ops', 'gradient_descent', 'minimum_norm']  # what the attacks have in common
 OBJECTIVES = ['checks', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what the objectives have in common
