@@ -18,7 +18,7 @@ ATTACKS = ['quick_gradient', 'base', 'ops', 'gradient_descent', 'minimum_norm'] 
 OBJECTIVES = ['checks', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what the objectives have in common
 CORE = ['errors', 'npz', 'interrupts', 'command_line', 'flags', 'devices', 'locks', 'workdir', 'provenance', 'datasets',
         'progress', 'histories', 'plotting', 'tables', 'plot_app', 'tensorboard', 'records', 'training', 'replay',
-        'attacking', 'theory', 'evaluation', 'earlier', 'core', 'app', 'launch']
+        'batches', 'attacking', 'transfer', 'theory', 'evaluation', 'earlier', 'core', 'app', 'launch']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 
