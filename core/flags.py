@@ -260,7 +260,7 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 def _check_model(model: dict[str, Any], arch: str) -> dict[str, Any]:
     for key in model:
         _known(key, model_keys(arch), 'flag', prefix='model.')
-    if 'description' not in model:
+    if 'description' in model_keys(arch) and 'description' not in model:
         raise UserError("the flag 'model.description' is missing; it must be a list of layers")
     init = model.get('init') or {}
     if not isinstance(init, dict):
