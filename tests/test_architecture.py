@@ -19,8 +19,9 @@ MODELS = ['types', '_tensorflow', 'lr_schedulers', 'archivers', 'losses', 'initi
 ATTACKS = ['quick_gradient', 'base', 'ops', 'gradient_descent', 'minimum_norm']  # what the attacks have in common
 OBJECTIVES = ['checks', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what the objectives have in common
 CORE = ['errors', 'npz', 'interrupts', 'command_line', 'flags', 'devices', 'locks', 'workdir', 'provenance', 'datasets',
-        'progress', 'histories', 'plotting', 'tables', 'plot_app', 'tensorboard', 'records', 'training', 'replay',
-        'batches', 'attacking', 'transfer', 'theory', 'evaluation', 'earlier', 'core', 'app', 'launch']
+        'progress', 'histories', 'labels', 'plotting', 'transfer_plots', 'tables', 'plot_app', 'tensorboard', 'records',
+        'training', 'replay', 'batches', 'attacking', 'transfer', 'theory', 'evaluation', 'earlier', 'core', 'app',
+        'launch']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 
