@@ -22,15 +22,25 @@ from models.margins import margins
 from . import datasets, progress, subsets
 from .attacking import GRIDS, Attacking, distribution
 from .devices import Devices, use_device
-from .earlier import archived_epochs, different_versions, evaluated_flags, repeated_flags, resumed_flags
+from .earlier import archived_epochs, different_versions, evaluated_flags, repeated_flags, resumed_flags, source_flags
 from .errors import UserError, about
-from .evaluation import attack_arguments, chosen_indices, digests, earlier_flags, open_evaluation, portable_flags
+from .evaluation import (
+    MAKERS,
+    attack_arguments,
+    chosen_indices,
+    digests,
+    earlier_flags,
+    open_evaluation,
+    portable_flags,
+    transfer_arguments,
+)
 from .flags import EVALUATIONS, FLAGS, PLACES, apply_setting, archiver_of, merge, objective_from, scheduler_of
 from .provenance import git_commit, versions, without_enums
 from .replay import load_initial_weights, recorded_permutations
 from .tensorboard import ScalarLog, require_tensorboard
 from .theory import watch_kkt
 from .training import Permutations, Training, TrainingSettings
+from .transfer import EPS, Transfer
 from .workdir import Onlooker, Workdir, plain
 
 _PURPOSES = {'permutation': 1, 'weights': 2, 'attack': 3, 'fraction': 4, 'noise': 5}
@@ -85,7 +95,7 @@ class Core:
         """Runs the task; returns its results, which are also in the working directory."""
         tasks: dict[str, Callable[[], dict[Any, Any]]] = {
             'train': self.train, 'train_peek': self.train_peek, 'attack': self.attack, 'certify': self.certify,
-            'kkt': self.kkt}
+            'kkt': self.kkt, 'transfer': self.transfer}
         self.devices = use_device(self.flags['gpu'], self.flags['threads'])
         with self.devices.joined(self._again):
             self._agree()
@@ -315,6 +325,50 @@ class Core:
             return watch_kkt(self.model, (x, np.asarray(y)), run, eids, out,
                              {**self._about_evaluation(), 'settings': {'eid': self.flags['eid']}})
 
+    def transfer(self) -> dict[int, dict[str, Any]]:
+        """Makes adversarial images of given sizes on the network of the run ``source`` (each on itself, without one),
+        measures the accuracy of the archived models ``eid`` of the run ``log`` on them, and records it in ``eval_log``.
+
+        Returns:
+            eid -> {'eps', 'accuracy', ...}, see ``Transfer.run``; also in ``res``.
+
+        Raises:
+            UserError: flags that do not fit, a source for other data, an epoch that was not archived.
+            Interrupted: Ctrl-C or SIGTERM.
+        """
+        arguments = transfer_arguments(self.flags)
+        make = MAKERS[self.flags['attack_type'].name]
+        source, theirs = None, {}
+        if self.flags['source'] is not None:
+            source, theirs = Workdir(self.flags['source']), source_flags(self.flags['source'], self.flags)
+            (self.flags['source_eid'],) = archived_epochs(source, self.flags['source_eid'])
+        run, eids, (x, y), indices = self._to_measure()
+        networks = {}
+        for device in self.devices.local:
+            with tf.device(device):
+                model = self.model if device is None else self._new_model()
+                target = make(model, **arguments)
+                networks[device] = model, target, make(self._source(source, theirs), **arguments) if source else target
+        about_it = {**self._about_evaluation(), 'attack': type(target).__name__, 'steps': target.k,
+                    'step_size': target.a, 'box': 'black' if source else 'white',
+                    'source': {'run': self.flags['source'], 'eid': self.flags['source_eid']} if source else None}
+        out = self._evaluation(run, eids, source_model=digests(source, [self.flags['source_eid']]) if source else None)
+        called = f"epoch {self.flags['source_eid']} of {source.path}" if source else 'itself'
+        with progress.copy_stdout(out.stdout_path), out.locked(progress.say):
+            progress.print_flags(self.flags)
+            return Transfer(networks, x, y, indices, self.flags['attack_B'], run, out,
+                            self.flags['attack_eps_list'] or EPS, about_it, called, self.devices).run(eids)
+
+    def _source(self, source: Workdir, theirs: Mapping[str, Any]) -> Model:
+        """The network of the source, whose flags are these."""
+        with about('source'):
+            model = self._new_model(theirs)
+            if model.num_labels != self.model.num_labels:
+                raise ValueError(f"the network of {source.path} has {model.num_labels} outputs, and that of "
+                                 f"{self.flags['log']} has {self.model.num_labels}")
+            model.restore(source.find_model(self.flags['source_eid']))
+        return model
+
     def _to_measure(self) -> tuple[Workdir, list[int], tuple[np.ndarray, np.ndarray], np.ndarray]:
         """What all evaluations need: the run, its epochs, images and labels, their indices."""
         run = Workdir(self.flags['log'])
@@ -327,15 +381,16 @@ class Core:
             self.model.restore(run.find_model(eids[0]))
         return run, eids, (x[indices], y[indices]), indices
 
-    def _evaluation(self, run: Workdir, eids: list[int], norm: str | None = None) -> Workdir:
+    def _evaluation(self, run: Workdir, eids: list[int], norm: str | None = None, **more: Any) -> Workdir:
         record = {**self._record(), 'evaluation': self.name, 'norm': norm, 'config': self._config,
-                  'run': str(run.path), 'models': digests(run, eids)}
+                  'run': str(run.path), 'models': digests(run, eids), **more}
         out = self._directory(lambda: open_evaluation(self.flags['eval_log'], run.path / self.name, record))
         self.flags['eval_log'] = str(out.path)
         return out
 
     def _about_evaluation(self) -> dict[str, Any]:
-        settings = {k: plain(v) for k, v in self.flags.items() if k == 'lr' or k.startswith(('attack', 'eid', 'seed'))}
+        kinds = ('attack', 'eid', 'seed', 'source')
+        settings = {k: plain(v) for k, v in self.flags.items() if k == 'lr' or k.startswith(kinds)}
         return {'evaluation': self.name, 'run': self.flags['log'], 'settings': settings,
                 'device': self.devices.text}
 
@@ -387,11 +442,13 @@ class Core:
                 raise UserError(f'{self.flags["log"]} does not say what seed its training set was drawn from')
         return np.random.default_rng(np.random.SeedSequence([seed, _PURPOSES[purpose]]))
 
-    def _new_model(self) -> Model:
+    def _new_model(self, flags: Mapping[str, Any] | None = None) -> Model:
+        """The network of these flags, or else of the run's."""
+        flags = flags or self.flags
         seed = np.random.SeedSequence([self.flags['seed'], _PURPOSES['weights']])
-        return ARCHITECTURES[self.flags['arch']](
-            'model', self.dataset.train[0].shape[1:], train_mode=self.flags['train_mode'],
-            seed=int(seed.generate_state(1)[0]), **self.flags['model'])
+        return ARCHITECTURES[flags['arch']](
+            'model', self.dataset.train[0].shape[1:], train_mode=flags['train_mode'],
+            seed=int(seed.generate_state(1)[0]), **flags['model'])
 
     def _build_model(self) -> None:
         (_, y), (_, y_test) = self.dataset

@@ -27,6 +27,24 @@ def evaluated_flags(log: str | None) -> dict[str, Any]:
     return {k: v for k, v in _flags_of(Workdir(os.path.expanduser(log))).items() if k in RECORDED_FLAGS}
 
 
+def source_flags(source: str, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """All flags of the network of a run that makes images for another.
+
+    Args:
+        source: its working directory.
+        flags: those of the run that the images are for.
+
+    Raises:
+        UserError: see ``evaluated_flags``; or it was trained on another data set.
+    """
+    theirs = merge({'task': flags['task'], **evaluated_flags(source)})
+    about, about_it = (datasets.provenance(f['dataset']) for f in (theirs, flags))
+    if about.get('sha256', about['name']) != about_it.get('sha256', about_it['name']):
+        raise UserError(f"the source {source} was trained on the data set {theirs['dataset']}, and {flags['log']} on "
+                        f"{flags['dataset']}; choose a source of the same data set")
+    return theirs
+
+
 def repeated_flags(like: str) -> dict[str, Any]:
     """The flags of a run that is to be repeated, its seed included, but for those that say where something is.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from models.attacks import ATTACKS
+from models.attacks import ATTACKS, FGSM, IFGSM, GradientDescentAttack
 from models.types import did_you_mean
 
 from .errors import UserError
@@ -26,6 +26,8 @@ FLAG_ARGUMENTS = {
     'attack_initial_const': ('initial_const',),
 }
 """The original's flags, and the names that what they set has in the classes of attacks."""
+MAKERS: dict[str, Callable[..., GradientDescentAttack]] = {'FGSM': FGSM, 'IFGSM': IFGSM}
+"""Attacks that make images of given sizes."""
 _NOT_OPTIONS = ('model', 'batch_size', 'targeted', 'boxmin', 'boxmax', 'compact')
 
 
@@ -52,6 +54,25 @@ def attack_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f'the attack {name} has no option {option!r}; {did_you_mean(option, _options(name))}')
         arguments[option] = _like(option, parameters[option].default, value)
     return arguments
+
+
+def transfer_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments, beside the model, of the class of the attack that makes images of given sizes.
+
+    Raises:
+        UserError: another attack than FGSM and IFGSM, flags that mean nothing to it, or a source that is yet to be
+            named.
+    """
+    name = flags['attack_type'].name
+    if name not in MAKERS:
+        raise UserError(f'attack_type must be {" or ".join(MAKERS)} to make images of given sizes, not {name}')
+    if flags['attack_options']:
+        raise UserError('attack_options means nothing here; attack_K and lr are the number of steps and their size')
+    if flags['source'] == '':
+        raise UserError('name the run whose network makes the adversarial images, with --set source=logs/RUN')
+    if flags['source'] is None and flags['source_eid'] != 'last':
+        raise UserError('source_eid means nothing without a source; the network itself makes the images')
+    return attack_arguments(flags)
 
 
 def _options(name: str) -> list[str]:
@@ -138,6 +159,8 @@ def open_evaluation(eval_log: str | None, parent: Path, record: Mapping[str, Any
         for eid, digest in record['models'].items():
             if earlier.get(str(eid)) != digest:
                 raise UserError(f'the model of epoch {eid} is not the one that the evaluation in {eval_log} began with')
+        if record.get('source_model') != out.read_flags().get('source_model'):
+            raise UserError(f'the model of the source is not the one that the evaluation in {eval_log} began with')
         return out
     out = Workdir.create(eval_log, parent)
     out.write_flags(dict(record))

@@ -32,8 +32,8 @@ from models.types import did_you_mean, lookup
 
 from .errors import UserError, about
 
-TASKS = ('train', 'train_peek', 'attack', 'certify', 'kkt')
-EVALUATIONS = ('attack', 'certify', 'kkt')
+TASKS = ('train', 'train_peek', 'attack', 'certify', 'kkt', 'transfer')
+EVALUATIONS = ('attack', 'certify', 'kkt', 'transfer')
 """Tasks that measure archived models."""
 
 
@@ -115,6 +115,10 @@ def _epochs(value: Any) -> Any:
     return _integer(0)(value)
 
 
+def _epoch_or_last(value: Any) -> int | str:
+    return 'last' if value == 'last' else _integer(0)(value)
+
+
 def _named(bare: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A name alone, a tuple of a name and arguments, or a bare value."""
     def check(value):
@@ -167,6 +171,8 @@ FLAGS: dict[str, Flag] = {
     'attack_normalize_output': Flag(None, _optional(_instance(bool)), 'True or False'),
     'attack_initial_const': Flag(None, _optional(_number(0, strict=True)), 'a number above 0'),
     'attack_options': Flag({}, _instance(dict), "a dictionary of the attack's own arguments"),
+    'source': Flag(None, _optional(_path), "a run's working directory"),
+    'source_eid': Flag('last', _epoch_or_last, "an epoch, or 'last'"),
     'init_weights': Flag(None, _optional(_path), 'the path of an .npz file'),
     'permutations': Flag(None, _optional(_path), 'the path of an .npz file'),
     'seed': Flag(None, _optional(_integer(0)), 'a whole number of at least 0'),
@@ -258,7 +264,7 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 def _check_model(model: dict[str, Any], arch: str) -> dict[str, Any]:
     for key in model:
         _known(key, model_keys(arch), 'flag', prefix='model.')
-    if 'description' not in model:
+    if 'description' in model_keys(arch) and 'description' not in model:
         raise UserError("the flag 'model.description' is missing; it must be a list of layers")
     init = model.get('init') or {}
     if not isinstance(init, dict):

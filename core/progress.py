@@ -93,28 +93,32 @@ def _stat(name: str, value: float) -> str:
 
 
 @contextmanager
-def attack_bar(images: int, norm: str) -> Iterator[Callable[[int, np.ndarray], None]]:
+def image_bar(images: int, describe: Callable[[np.ndarray], str]) -> Iterator[Callable[[int, np.ndarray], None]]:
     """Shows how an evaluation gets on: a bar on a terminal, elsewhere a line every half minute.
 
+    Args:
+        images: how many there are.
+        describe: puts into words what was found of images, a number each.
+
     Yields:
-        What to call with an epoch and the distances of the further images done there.
+        What to call with an epoch and the numbers of the further images done there.
     """
     found: dict[int, list[np.ndarray]] = {}
     done, last = 0, time.monotonic()
     with tqdm(total=images, unit='image', leave=False, disable=not sys.stderr.isatty(), file=sys.stderr) as bar:
-        wait = 30.0 if bar.disable else 0.5  # a median is taken seldom, so that all of them cost nothing
+        wait = 30.0 if bar.disable else 0.5  # it is put into words seldom, so that this costs nothing
 
-        def tell(eid: int, distances: np.ndarray) -> None:
+        def tell(eid: int, numbers: np.ndarray) -> None:
             nonlocal done, last
-            found.setdefault(eid, []).append(distances)
-            done += len(distances)
-            bar.update(len(distances))
+            found.setdefault(eid, []).append(numbers)
+            done += len(numbers)
+            bar.update(len(numbers))
             if done < images and time.monotonic() - last > wait:
                 last = time.monotonic()
-                median = f'median {norm} {np.median(np.concatenate(found[eid])):.4f}'
-                bar.set_postfix_str(median)
+                so_far = describe(np.concatenate(found[eid]))
+                bar.set_postfix_str(so_far)
                 if bar.disable:
-                    say(f'{done} of {images} images, {median}')
+                    say(f'{done} of {images} images, {so_far}')
         yield tell
 
 
@@ -123,6 +127,13 @@ def print_attack(eid: int, summary: Mapping[str, Any], norm: str) -> None:
     say(f"epoch #{eid}: {summary['images']} images, acc={summary['accuracy'] * 100:.3f}% "
         f"fooled={summary['success_rate'] * 100:.3f}% median {norm}={summary['median']:.5g} "
         f"[time={summary['seconds']:.1f}s]")
+
+
+def print_transfer(eid: int, summary: Mapping[str, Any], source: str) -> None:
+    """Prints the line of an epoch whose accuracy on adversarial images of given sizes was measured."""
+    accuracy = ' '.join(f'{eps}:{share * 100:.2f}%' for eps, share in summary['accuracy_under_attack'].items())
+    say(f"epoch #{eid}: {summary['images']} images, acc={summary['accuracy'] * 100:.3f}% on images made on {source}, "
+        f"by eps: {accuracy} [time={summary['seconds']:.1f}s]")
 
 
 def print_certificate(eid: int, summary: Mapping[str, Any]) -> None:

@@ -42,8 +42,7 @@ def watch_kkt(model: Model, train: tuple[Any, np.ndarray], run: Workdir, eids: S
     summary = {**about_it, 'order': order, 'is_homogeneous': model.is_homogeneous, 'epochs': {}}
     res: dict[int, dict[str, Any]] = {}
     if not model.is_homogeneous:
-        progress.say('This network is not homogeneous, having biases above its first layer: epsilon and delta are not '
-                     'defined.')
+        progress.say('This network is not homogeneous in its parameters: epsilon and delta are not defined.')
     before = None
     for eid in sorted(set(eids)):
         start = time.perf_counter()

@@ -286,6 +286,20 @@ class Workdir:
         """The evaluations in this run's directory, by name and date; one written elsewhere is not known."""
         return [Workdir(path.parent) for path in sorted(self.path.glob(f'*/*/{self.flags_path.name}'))]
 
+    def runs(self) -> list[Workdir]:
+        """This run, or else the runs anywhere below this directory, by path.
+
+        Raises:
+            UserError: there are none.
+        """
+        if self.flags_path.exists() and self.history_path.exists():
+            return [self]
+        found = [Workdir(path.parent) for path in sorted(self.path.rglob(self.flags_path.name))]
+        runs = [run for run in found if run.history_path.exists()]
+        if not runs:
+            raise UserError(f'{self.path} is not the working directory of a run, and has none below it')
+        return runs
+
     def state(self) -> tuple[Any, ...]:
         """Something that differs once anything that figures draw has changed."""
         paths = [self.history_path]

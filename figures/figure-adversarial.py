@@ -26,10 +26,10 @@ def draw(runs: list[core.Workdir]) -> Figure:
         raise core.UserError(f'figure-adversarial draws one evaluation at a time, not {len(runs)}')
     (run,) = runs
     parts = run.parts()
-    if not parts:
+    eid = max(parts, default=0)
+    if not parts or 'distances' not in run.read_part(eid, parts[eid][0]):  # some evaluations keep no images
         raise core.UserError(f'{run.path} is not the directory of an evaluation with adversarial images (name one such '
                              'as logs/RUN/eval-NAME/DATE)')
-    eid = max(parts)
     places, groups = choose(run, eid, parts[eid])
     examples = read(run, eid, [places[k] for group in groups.values() for k in group])
     height, width, channels = examples[places[groups['smallest distances'][0]]]['clean'].shape

@@ -35,11 +35,13 @@ from .lr_schedulers import (  # noqa: E402
     LRScheduler,
     LRSchedulerWithFrame,
 )
+from .residual import Residual  # noqa: E402
 from .simple_sequential import SimpleSequential  # noqa: E402
 from .types import BiasMode, Decision, EpochInfo, NumericalFailure, TrainMode  # noqa: E402
 
 ARCHITECTURES: dict[str, Callable[..., Model]] = {
     'simple_sequential': SimpleSequential,
+    'residual': Residual,
 }
 """Architecture names, for the flag ``arch``."""
 
@@ -48,8 +50,8 @@ __all__ = [
     'BiasMode', 'ConstLR',
     'ConstEpochArchiver', 'ConstLRAndLossBasedLR', 'Decision', 'EpochInfo', 'HPSparseSoftmaxCrossEntropy',
     'INITIALIZERS', 'IdleArchiver', 'InitPolicy', 'LRScheduler', 'LRSchedulerWithFrame', 'LR_SCHEDULERS',
-    'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginMonitor', 'Model', 'NumericalFailure', 'SimpleSequential',
-    'TrainMode', 'TwoPhaseConstEpochArchiver', 'hp_sparse_softmax_cross_entropy_with_logits_v1',
+    'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginMonitor', 'Model', 'NumericalFailure', 'Residual',
+    'SimpleSequential', 'TrainMode', 'TwoPhaseConstEpochArchiver', 'hp_sparse_softmax_cross_entropy_with_logits_v1',
     'hp_sparse_softmax_cross_entropy_with_logits_v2', 'normalized_initializer', 'rescaling_initializer',
     'separate_logits',
 ]

@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 
 from core.flags import archiver_of, merge, scheduler_of
-from models import SimpleSequential
+from models import ARCHITECTURES
+from models.objectives import objective_of
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ['types', '_tensorflow', 'lr_schedulers', 'archivers', 'losses', 'initializers', 'margins', 'replicas',
-          'optimizers', 'augmentation', 'stored', 'base_model', 'chains', 'simple_sequential', 'certificate',
-          'homogeneity', 'kkt', 'keras_callbacks']
+          'optimizers', 'augmentation', 'stored', 'base_model', 'chains', 'simple_sequential', 'residual',
+          'certificate', 'homogeneity', 'kkt', 'keras_callbacks']
 ATTACKS = ['quick_gradient', 'base', 'ops', 'gradient_descent', 'minimum_norm']  # what the attacks have in common
 OBJECTIVES = ['checks', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what the objectives have in common
 CORE = ['errors', 'npz', 'interrupts', 'command_line', 'flags', 'devices', 'locks', 'workdir', 'provenance', 'datasets',
-        'subsets', 'progress', 'histories', 'sweep_directory', 'sweep_results', 'plotting', 'tables', 'plot_app',
-        'tensorboard', 'records', 'training', 'replay', 'attacking', 'theory', 'evaluation', 'earlier', 'core', 'app',
-        'grid', 'sweep', 'launch']
+        'subsets', 'progress', 'histories', 'sweep_directory', 'sweep_results', 'labels', 'plotting', 'transfer_plots',
+        'tables', 'plot_app', 'tensorboard', 'records', 'training', 'replay', 'batches', 'attacking', 'transfer',
+        'theory', 'evaluation', 'earlier', 'core', 'app', 'grid', 'sweep', 'launch']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 
@@ -95,7 +96,10 @@ def test_an_experiment_is_a_flags_dictionary_that_builds(path):
     flags = merge(runpy.run_path(str(path))['FLAGS'])
     scheduler_of(flags['lr']), archiver_of(flags['archive'])
     shape = {'mnist': (28, 28, 1), 'cifar10': (32, 32, 3), 'digits': (8, 8, 1)}[flags['dataset']]
-    model = SimpleSequential('m', shape, train_mode=flags['train_mode'], **flags['model'])
+    model = ARCHITECTURES[flags['arch']]('m', shape, train_mode=flags['train_mode'], **flags['model'])
     assert model.num_labels == 10
-    assert model.is_homogeneous == ('biased' not in path.stem)
+    of_the_paper = path.stem.startswith(('exper-final', 'exper-quickstart'))
+    assert model.is_homogeneous == (of_the_paper and 'biased' not in path.stem)
+    if flags['objective'] != 'cross-entropy':
+        objective_of(flags['objective']).layers(model.net)
     assert f'./run.sh {path.stem}' in path.read_text()

@@ -17,7 +17,7 @@ from runs import FLAGS, Stop, die_in, train
 
 import core
 from core import AttackType, UserError
-from core.evaluation import attack_arguments
+from core.evaluation import attack_arguments, transfer_arguments
 from core.flags import merge
 from core.workdir import Workdir
 from models import BiasMode, SimpleSequential
@@ -292,6 +292,8 @@ def test_an_evaluation_is_a_flags_dictionary_that_builds(path):
     flags = merge({**{k: FLAGS[k] for k in ('dataset', 'model', 'train_mode')}, **runpy.run_path(str(path))['FLAGS']})
     if flags['task'] == 'attack':
         attack_arguments(flags)
+    if flags['task'] == 'transfer':
+        transfer_arguments({**flags, 'source': flags['source'] or None})
     assert f'./eval.sh {path.stem} logs/RUN' in path.read_text()
 
 

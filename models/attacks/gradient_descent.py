@@ -49,6 +49,7 @@ class GradientDescentAttack(Attack):
         self.random_start = random_start
         self.compact = compact
         self._descended = self._compiled(self._descend, self.images, self.images, LABELS, SCALAR)
+        self._moved = self._compiled(self._move, self.images, LABELS, SCALAR)
 
     def _run(self, x, y, rng):
         images, eps = np.zeros_like(x), np.full(len(x), np.inf)
@@ -63,6 +64,41 @@ class GradientDescentAttack(Attack):
                 if not len(active):
                     return Proposal(images, np.isfinite(eps), eps)
         return Proposal(images, np.isfinite(eps), eps)
+
+    def of_size(self, images: np.ndarray, labels: np.ndarray, eps: float) -> np.ndarray:
+        """The images after all k steps from the clean ones within the budget ``eps``, whether they fool the network or
+        not: adversarial images of a given size, such as are tried on another network.
+
+        Steps go up the gradient of the cross entropy of the right class, whose direction is that of ``sum_j w_j (grad
+        z_j - grad z_y)`` with w the softmax over the wrong classes j. It is taken like that, for the cross entropy's
+        own gradient is 1 - p_y times as long: 0 in float32 at losses below 6e-8.
+
+        Args:
+            images: floats in [0, 1], [N, H, W, C].
+            labels: the right classes, integers [N], or one-hot [N, num_labels].
+            eps: the budget, at least 0, in the attack's norm.
+
+        Returns:
+            float32 [N, H, W, C], in [0, 1], at a distance of at most ``eps`` from ``images``.
+
+        Raises:
+            ValueError: images or labels that are not such, or a gradient that is not finite.
+        """
+        x, y = self._checked(images, labels)
+        moved, finite = self._moved(x, y, eps)
+        if not finite:
+            raise ValueError("the gradient of the network's logits is not finite")
+        return moved
+
+    def _move(self, clean, y, eps):
+        def step(i, x, finite):
+            _, gradient = ops.lead_gradient(self.quick_net, x, y, tf.ones_like(y, tf.float32))
+            moved = self._project(x - eps * self.a * self._direction(gradient) - clean, eps)
+            finite &= tf.reduce_all(tf.math.is_finite(gradient))
+            return i + 1, tf.clip_by_value(clean + moved, *self.bounds), finite
+
+        _, x, finite = tf.while_loop(lambda i, x, finite: i < self.k, step, (0, clean, tf.constant(True)))
+        return x, finite
 
     def _random_start(self, x: np.ndarray, eps: float, rng) -> np.ndarray:
         """Uniform in the ball, clipped to the box."""
