@@ -11,7 +11,7 @@ From 68 images, 0.125 % of the first 55,000, to all of these, in 96 runs. The fe
 import core
 from models import BiasMode
 
-OPTIMISER = {'lr': 0.01, 'model.opt': 'gd'}
+OPTIMISER = {'lr': 1e-3, 'model.opt': 'adam', 'model.clip_norm': 5.0}
 """Of all runs."""
 MARGIN = {'type': 'large-margin', 'norm': 2, 'gamma': 1.0, 'top_k': 1, 'aggregate': 'max'}
 

@@ -8,7 +8,7 @@ import core
 
 SWEEP = {
     'like': 'sweep-large-margin-mnist-noisy',
-    'base': {'train_N': 2500, 'test_N': 2000, 'E': 8, 'B': 25},
+    'base': {'train_N': 2500, 'test_N': 2000, 'E': 6, 'B': 25},
     'seeds': [1],
 }
 

@@ -13,7 +13,7 @@ with a noise of 0.6, the hinge of the best competitor alone is smallest for a ne
 import core
 from models import BiasMode
 
-OPTIMISER = {'lr': 0.01, 'model.opt': 'gd'}
+OPTIMISER = {'lr': 1e-3, 'model.opt': 'adam', 'model.clip_norm': 5.0}
 """Of all runs."""
 MARGIN = {'type': 'large-margin', 'layers': 'all', 'top_k': 'all', 'aggregate': 'sum'}
 
