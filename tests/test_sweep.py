@@ -433,6 +433,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does():
                                  'sweep-large-margin-digits-noisy --gpu cpu --set E=2 --seed 1')
     out, err = start().communicate(timeout=120)
     assert out.rstrip().endswith('10 of 10 runs are finished'), err
+    assert 'retracing' not in err
     out, _ = start('--list').communicate(timeout=60)
     assert out.count('test accuracy') == 10 and out.endswith('10 of 10 runs are finished\n')
     out, err = start('--set', 'B=10').communicate(timeout=60)
