@@ -8,9 +8,10 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
+from logging import LogRecord, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ class Sweep:
         self.out.path.mkdir(parents=True, exist_ok=True)
         with progress.copy_stdout(self.out.stdout_path), self.out.locked(progress.say):
             self.out.write_sweep(self.record)
-            with datasets.remembered(), Interrupts().handled():
+            with datasets.remembered(), Interrupts().handled(), _without_warnings_of_tracing():
                 return self._run()
 
     def _run(self) -> int:
@@ -149,6 +150,9 @@ class Sweep:
                     raise
                 except UserError as e:
                     result, ok = f'failed: {e}', False
+            # Keras and TensorFlow keep what was built, and its compiled loops, until they are told otherwise.
+            keras.backend.clear_session()
+            gc.collect()
             seconds = time.perf_counter() - start
             if ok and run is not None:
                 clock.took(run, seconds)
@@ -209,13 +213,22 @@ class Sweep:
     @staticmethod
     def _silently(flags: Mapping[str, Any], overrides: Mapping[str, Any], name: str) -> None:
         """Runs a task whose output goes to its own directory only."""
-        try:
-            with open(os.devnull, 'w') as null, redirect_stdout(null):
-                Core(flags, overrides, name=name).run()
-        finally:
-            # Keras and TensorFlow keep what was built, and its compiled loops, until they are told otherwise.
-            keras.backend.clear_session()
-            gc.collect()
+        with open(os.devnull, 'w') as null, redirect_stdout(null):
+            Core(flags, overrides, name=name).run()
+
+
+@contextmanager
+def _without_warnings_of_tracing() -> Iterator[None]:
+    """TensorFlow takes many networks in one process, each of which is compiled, for one that is compiled again and
+    again."""
+    def keep(record: LogRecord) -> bool:
+        return 'tf.function retracing' not in record.getMessage()
+    logger = getLogger('tensorflow')
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
 
 
 class _Clock:
@@ -241,7 +254,7 @@ class _Clock:
 
 def _work(run: PlannedRun) -> float:
     flags = merge(run.flags)
-    return flags['E'] * flags['train_fraction']
+    return flags['E'] * (flags['train_fraction'] + 0.1)  # every epoch ends with a look at the whole test set
 
 
 def _accuracy(workdir: Workdir) -> str:

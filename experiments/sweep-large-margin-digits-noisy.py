@@ -13,7 +13,7 @@ MARGIN = {'type': 'large-margin', 'layers': 'all', 'top_k': 'all', 'aggregate': 
 SWEEP = {
     'base': {
         'dataset': 'digits',
-        'lr': 0.01,
+        'lr': 1e-3,
         'E': 20,
         'B': 20,
         'loss_ub': 1e9,
@@ -25,6 +25,8 @@ SWEEP = {
                 ['F', 10, {'act': False}],
             ],
             'init': {'weight': 'he_normal'},
+            'opt': 'adam',
+            'clip_norm': 5.0,
         },
         'print': False,
         'threads': 1,

@@ -18,12 +18,13 @@ from runs import FLAGS
 
 import core
 from core import UserError, plot_app
+from core.flags import merge, objective_from, scheduler_of
 from core.grid import grid_of
 from core.subsets import stratified, switch_labels
 from core.sweep import Sweep
 from core.sweep_directory import SweepDirectory
 from core.workdir import Workdir
-from models import TrainMode
+from models import SimpleSequential, TrainMode
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = sorted((ROOT / 'experiments').glob('sweep-*.py'))
@@ -432,6 +433,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does():
                                  'sweep-large-margin-digits-noisy --gpu cpu --set E=2 --seed 1')
     out, err = start().communicate(timeout=120)
     assert out.rstrip().endswith('10 of 10 runs are finished'), err
+    assert 'retracing' not in err
     out, _ = start('--list').communicate(timeout=60)
     assert out.count('test accuracy') == 10 and out.endswith('10 of 10 runs are finished\n')
     out, err = start('--set', 'B=10').communicate(timeout=60)
@@ -442,6 +444,11 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does():
 def test_a_sweep_s_config_file_builds(path):
     config = runpy.run_path(str(path))['SWEEP']
     runs = grid_of(config, path.parent).runs({})
+    for run in runs[:len(runs) // len({run.seed for run in runs})]:
+        flags = merge(run.flags)
+        objective_from(flags, scheduler_of(flags['lr']))
+    SimpleSequential('m', {'mnist': (28, 28, 1), 'digits': (8, 8, 1)}[flags['dataset']], train_mode=flags['train_mode'],
+                     **flags['model'])
     assert f'./run.sh  {path.stem}' in path.read_text() and len(runs) >= 10
     sizes = {'mnist': 60000, 'digits': 1442}
     for run in runs:

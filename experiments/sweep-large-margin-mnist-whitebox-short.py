@@ -1,0 +1,16 @@
+"""sweep-large-margin-mnist-whitebox on 2,500 images with two seeds, for a machine without a GPU.
+
+    ./run.sh  sweep-large-margin-mnist-whitebox-short
+    ./plot.sh figure-large-margin-whitebox logs/sweep-large-margin-mnist-whitebox-short
+"""
+
+import core
+
+SWEEP = {
+    'like': 'sweep-large-margin-mnist-whitebox',
+    'base': {'train_N': 2500, 'test_N': 2000, 'E': 8},
+    'seeds': [1, 2],
+}
+
+if __name__ == '__main__':
+    core.sweep_start(SWEEP)

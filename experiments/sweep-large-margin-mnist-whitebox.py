@@ -1,0 +1,22 @@
+"""Elsayed et al. (arXiv 1803.05598), section 4.3: accuracy of MNIST networks under FGSM and IFGSM, made on the network
+itself, for the cross entropy and for large margins in the L1, L2 and Linf norms.
+
+    ./run.sh  sweep-large-margin-mnist-whitebox --gpu 0
+    ./plot.sh figure-large-margin-whitebox logs/sweep-large-margin-mnist-whitebox
+
+12 runs of 20 epochs. sweep-large-margin-mnist-whitebox-short is a small part of it, for a machine without a GPU.
+"""
+
+import core
+
+FGSM = {'task': 'transfer', 'attack_type': 'FGSM', 'attack_set': 'test', 'attack_B': 250}
+IFGSM = {**FGSM, 'attack_type': 'IFGSM', 'attack_K': 10, 'lr': 0.1}
+
+SWEEP = {
+    'like': 'sweep-large-margin-mnist-noisy',
+    'axes': {'noise': {'0': {}}},
+    'evaluations': {'eval-whitebox-fgsm': FGSM, 'eval-whitebox-ifgsm': IFGSM},
+}
+
+if __name__ == '__main__':
+    core.sweep_start(SWEEP)
