@@ -248,7 +248,9 @@ def test_an_evaluation_that_died_goes_on_to_the_same_result(flags, runs, monkeyp
             core.run({**flags, 'eid': [6, 12]})
     kept = Workdir('out').parts()
     assert 0 < sum(map(len, kept.values())) < 8
+    first = Path('out/parts/6-0.npz').stat().st_mtime_ns
     again = core.run({**flags, 'eid': [6, 12]})
+    assert Path('out/parts/6-0.npz').stat().st_mtime_ns == first, 'what was finished is not done again'
     for eid in (6, 12):
         assert again[eid]['accuracy'] == whole[eid]['accuracy']
         assert np.array_equal(again[eid]['source_class'], whole[eid]['source_class'])

@@ -1,0 +1,29 @@
+"""exper-cross-entropy-cifar on the first 1,000 images, for a look in minutes on 2 CPU cores.
+
+    ./run.sh exper-cross-entropy-cifar-short
+"""
+
+import core
+from models import TrainMode
+
+FLAGS = {
+    'dataset': 'cifar10',
+    'train_N': 1000,
+    'test_N': 1000,
+    'arch': 'residual',
+    'model': {
+        'widths': [16, 32, 64],
+        'repeats': 3,
+        'init': {'weight': 'he_normal'},
+    },
+    'train_mode': TrainMode.NORMAL,
+    'lr': 0.01,
+    'archive': 5,
+    'E': 10,
+    'B': 50,
+    'loss_ub': 1e9,
+    'print': False,
+}
+
+if __name__ == '__main__':
+    core.app_start(FLAGS)

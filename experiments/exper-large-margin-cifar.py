@@ -1,0 +1,38 @@
+"""CIFAR-10, a residual network trained with the large margin loss, l2, at the images and the outputs of the three
+stages (Elsayed et al., arXiv 1803.05598).
+
+    ./run.sh exper-large-margin-cifar --gpu 0
+"""
+
+import core
+from models import TrainMode
+
+FLAGS = {
+    'dataset': 'cifar10',
+    'arch': 'residual',
+    'model': {
+        'widths': [16, 32, 64],
+        'repeats': 3,
+        'init': {'weight': 'he_normal'},
+    },
+    'train_mode': TrainMode.NORMAL,
+    'objective': {
+        'type': 'large-margin',
+        'layers': ['input', 'stage1', 'stage2', 'stage3'],
+        'norm': 2,
+        'gamma': 1.0,
+        'top_k': 1,
+        # Without batch normalisation gradients may all but vanish, and one such sample outweighs the batch.
+        'eps': 1.0,
+    },
+    'augment': 'crop-flip',
+    'lr': 0.01,
+    'archive': 10,
+    'E': 100,
+    'B': 128,
+    'loss_ub': 1e9,
+    'print': False,
+}
+
+if __name__ == '__main__':
+    core.app_start(FLAGS)
