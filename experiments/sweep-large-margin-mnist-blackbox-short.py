@@ -8,7 +8,7 @@ import core
 
 SWEEP = {
     'like': 'sweep-large-margin-mnist-blackbox',
-    'base': {'train_N': 2500, 'test_N': 2000, 'E': 8},
+    'base': {'train_N': 2500, 'test_N': 500, 'E': 8},
     'seeds': [1, 2],
 }
 

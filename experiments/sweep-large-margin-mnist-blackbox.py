@@ -10,7 +10,9 @@ that was trained independently, from another seed, with the cross entropy.
 import core
 
 SOURCE = {'run': {'loss': 'cross entropy', 'seed': 'next'}}
-FGSM = {'task': 'transfer', 'attack_type': 'FGSM', 'attack_set': 'test', 'attack_B': 250, 'source': SOURCE}
+EPS = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3]
+FGSM = {'task': 'transfer', 'attack_type': 'FGSM', 'attack_eps_list': EPS, 'attack_set': 'test', 'attack_B': 250,
+        'source': SOURCE}
 IFGSM = {**FGSM, 'attack_type': 'IFGSM', 'attack_K': 10, 'lr': 0.1}
 
 SWEEP = {

@@ -9,7 +9,8 @@ itself, for the cross entropy and for large margins in the L1, L2 and Linf norms
 
 import core
 
-FGSM = {'task': 'transfer', 'attack_type': 'FGSM', 'attack_set': 'test', 'attack_B': 250}
+EPS = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3]
+FGSM = {'task': 'transfer', 'attack_type': 'FGSM', 'attack_eps_list': EPS, 'attack_set': 'test', 'attack_B': 250}
 IFGSM = {**FGSM, 'attack_type': 'IFGSM', 'attack_K': 10, 'lr': 0.1}
 
 SWEEP = {
