@@ -14,10 +14,12 @@ FLAGS = {
     'model': {
         'widths': [16, 32, 64],
         'repeats': 3,
+        'batch_norm': True,
         'init': {'weight': 'he_normal'},
+        'opt': 'adam',
     },
     'train_mode': TrainMode.NORMAL,
-    'lr': 0.01,
+    'lr': 0.001,
     'archive': 5,
     'E': 10,
     'B': 50,

@@ -14,7 +14,9 @@ FLAGS = {
     'model': {
         'widths': [16, 32, 64],
         'repeats': 3,
+        'batch_norm': True,
         'init': {'weight': 'he_normal'},
+        'opt': 'adam',
     },
     'train_mode': TrainMode.NORMAL,
     'objective': {
@@ -23,10 +25,9 @@ FLAGS = {
         'norm': 2,
         'gamma': 1.0,
         'top_k': 1,
-        # Without batch normalisation gradients may all but vanish, and one such sample outweighs the batch.
-        'eps': 1.0,
+        'eps': 1e-2,  # a sample whose gradients all but vanish does not outweigh its batch
     },
-    'lr': 0.01,
+    'lr': 0.001,
     'archive': 5,
     'E': 10,
     'B': 50,

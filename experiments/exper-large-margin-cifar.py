@@ -13,7 +13,9 @@ FLAGS = {
     'model': {
         'widths': [16, 32, 64],
         'repeats': 3,
+        'batch_norm': True,
         'init': {'weight': 'he_normal'},
+        'opt': 'adam',
     },
     'train_mode': TrainMode.NORMAL,
     'objective': {
@@ -22,11 +24,10 @@ FLAGS = {
         'norm': 2,
         'gamma': 1.0,
         'top_k': 1,
-        # Without batch normalisation gradients may all but vanish, and one such sample outweighs the batch.
-        'eps': 1.0,
+        'eps': 1e-2,  # a sample whose gradients all but vanish does not outweigh its batch
     },
     'augment': 'crop-flip',
-    'lr': 0.01,
+    'lr': 0.001,
     'archive': 10,
     'E': 100,
     'B': 128,

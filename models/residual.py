@@ -12,6 +12,7 @@ import numpy as np
 from .base_model import Model
 from .initializers import InitPolicy
 from .margins import Norms
+from .simple_sequential import BN_EPSILON, BN_MOMENTUM
 from .types import BiasMode, TrainMode
 
 
@@ -28,8 +29,9 @@ class Residual(Model):
     the network is no chain of layers. Convolutions are counted in the order of the units, a unit's shortcut last:
     'conv1', 'conv2', ...; the dense layer has the number after theirs.
 
-    Nothing normalises the activations. So that their size does not grow with the number of units, the second
-    convolution of a unit starts from its initial weights over the root of that number.
+    Without batch normalisation the second convolution of a unit starts from its initial weights over the root of the
+    number of units, so that the size of activations does not grow with it. With it, each convolution, those of
+    shortcuts too, is followed by a batch normalisation of its number, 'bn1', 'bn2', ...
 
     Args:
         name: the network's name.
@@ -37,6 +39,7 @@ class Residual(Model):
         widths: channels of each stage.
         repeats: units in a stage.
         num_labels: classes.
+        batch_norm: whether activations are normalised.
         bias_mode: which layers have a bias.
         train_mode: whether training uses a frame.
         init: initial weights, see ``InitPolicy``.
@@ -51,7 +54,7 @@ class Residual(Model):
                  num_labels: int = 10, bias_mode: BiasMode = BiasMode.FIRST_LAYER,
                  train_mode: TrainMode = TrainMode.NORMAL, init: dict[str, Any] | None = None,
                  weight_decay: float = 0.0, seed: int | None = None, opt: Any = 'gd', schedule: Any = None,
-                 clip_norm: float | None = None):
+                 clip_norm: float | None = None, batch_norm: bool = False):
         super().__init__(name, train_mode, weight_decay, opt, schedule, clip_norm)
         if not isinstance(widths, (list, tuple)) or not widths or not all(_count(n) for n in widths):
             raise ValueError(f'widths must be a list of numbers of channels, one for each stage, not {widths!r}')
@@ -59,13 +62,22 @@ class Residual(Model):
             raise ValueError(f'repeats must be a number of units in a stage, at least 1, not {repeats!r}')
         if not _count(num_labels) or num_labels < 2:
             raise ValueError(f'num_labels must be a number of classes, at least 2, not {num_labels!r}')
+        if not isinstance(batch_norm, bool):
+            raise ValueError(f'batch_norm must be True or False, not {batch_norm!r}')
+        if batch_norm and train_mode is TrainMode.USE_FRAME:
+            raise ValueError('a frame follows the loss of the network itself, which batch normalisation trains by '
+                             'another; use train_mode=NORMAL')
         self.input_shape = tuple(int(n) for n in input_shape)
         self.widths, self.repeats, self.bias_mode = tuple(widths), repeats, bias_mode
+        self.batch_norm = batch_norm
         self._layers: list[tuple[keras.Layer, float, bool]] = []  # with the factor of its weights, whether a shortcut
         self._build(num_labels)
         self._initialise(InitPolicy(init), seed)
-        self.layer_vars = {layer.name: tuple(v.value for v in layer.trainable_variables)
-                           for layer, _, _ in self._layers}
+        self.layer_vars = {}
+        for i, (trained, _, _) in enumerate(self._layers, start=1):
+            normalising = [self.net.get_layer(f'bn{i}')] if batch_norm and trained.name.startswith('conv') else []
+            for layer in [trained, *normalising]:
+                self.layer_vars[layer.name] = tuple(v.value for v in layer.trainable_variables)
         self.nL = len(self._layers)
         self._ready()
 
@@ -83,14 +95,19 @@ class Residual(Model):
     def _unit(self, h: Any, width: int, stride: int, name: str) -> Any:
         """A residual unit, whose last layer has this name."""
         inner = self._convolution(h, width, stride)
-        inner = keras.layers.ReLU(name=self._layers[-1][0].name.replace('conv', 'relu'))(inner)
-        inner = self._convolution(inner, width, factor=(len(self.widths) * self.repeats) ** -0.5)
+        inner = keras.layers.ReLU(name=f'relu{len(self._layers)}')(inner)
+        units = 1 if self.batch_norm else len(self.widths) * self.repeats
+        inner = self._convolution(inner, width, factor=units ** -0.5)
         if stride != 1 or h.shape[-1] != width:
             h = self._convolution(h, width, stride, size=1, is_shortcut=True)
         return keras.layers.ReLU(name=name)(keras.layers.Add(name=f'{name}_sum')([h, inner]))
 
     def _convolution(self, h: Any, width: int, stride: int = 1, size: int = 3, **more: Any) -> Any:
-        return self._trained(keras.layers.Conv2D, h, width, size, stride, **more, padding='same')
+        h = self._trained(keras.layers.Conv2D, h, width, size, stride, **more, padding='same')
+        if self.batch_norm:
+            h = keras.layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON,
+                                                name=f'bn{len(self._layers)}')(h)
+        return h
 
     def _trained(self, kind: type[keras.Layer], h: Any, *args: Any, factor: float = 1.0, is_shortcut: bool = False,
                  **options: Any) -> Any:
@@ -118,9 +135,10 @@ class Residual(Model):
         """Norms of the parameters, in float64.
 
         As for other networks that are not homogeneous, they count weights and bias of the first layer, and the weights
-        alone of the others. The order is the number of layers on the longest path, which has no shortcut, and the
-        product of the norms is over these. The logits are a sum of terms of this and of smaller degrees in the
-        parameters: normalised margins compare epochs, and runs of one such network, but are not those of the theory.
+        alone of the others; batch normalisation does not count. The order is the number of layers on the longest path,
+        which has no shortcut, and the product of the norms is over these. The logits are a sum of terms of this and of
+        smaller degrees in the parameters: normalised margins compare epochs, and runs of one such network, but are not
+        those of the theory.
         """
         counted = [self.layer_vars[layer.name][:1 if i else None] for i, (layer, _, _) in enumerate(self._layers)]
         squares = [sum(float(np.sum(np.square(v.numpy(), dtype=np.float64))) for v in vs) for vs in counted]

@@ -58,6 +58,33 @@ def test_by_default_it_is_the_network_of_the_paper():
     assert model.net.output_shape == (None, 10) and [len(vs) for vs in model.layer_vars.values()] == [2] + 21 * [1]
 
 
+def test_batch_norm_follows_each_convolution_and_is_kept_rolled_back_and_saved(x):
+    model = Residual('m', (8, 8, 1), seed=1, batch_norm=True, **SMALL)
+    w, y = model.weights(), np.array([0, 1, 2])
+    assert [name for name in model.layer_vars][:4] == ['conv1', 'bn1', 'conv2', 'bn2'] and 'bn10' in model.layer_vars
+
+    def conv(h, i, stride=1):
+        h = tf.nn.conv2d(h, w[f'conv{i}_f'], stride, 'SAME') + w.get(f'conv{i}_b', 0)
+        mean, variance = tf.nn.moments(h, [0, 1, 2])
+        return (h - mean) / tf.sqrt(variance + 1e-5)
+
+    def unit(h, i, stride=1, shortcut=None):
+        beside = h if shortcut is None else conv(h, shortcut, stride)
+        return tf.nn.relu(beside + conv(tf.nn.relu(conv(h, i, stride)), i + 1))
+    h = unit(unit(unit(unit(tf.nn.relu(conv(x, 1)), 2), 4), 6, 2, shortcut=8), 9)
+    logits = tf.reduce_mean(h, axis=[1, 2]) @ w['fc11_W']
+    np.testing.assert_allclose(model.net(x, training=True), logits, rtol=1e-3, atol=1e-4)
+    model.keep()
+    kept = model.weights()
+    model.train_epoch(x, y, np.tile(np.arange(3), 5), 3, 0.01)
+    assert not np.array_equal(model.weights()['bn3_moving_mean'], kept['bn3_moving_mean'])
+    model.roll_back()
+    assert all(np.array_equal(v, kept[k]) for k, v in model.weights().items())
+    model.save('model-1.keras')
+    np.testing.assert_allclose(keras.saving.load_model('model-1.keras')(x), model.predict(x), atol=1e-5)
+    assert model.norms().order == 10 and len(model.norms().layers) == 11
+
+
 def test_it_is_not_homogeneous_and_says_so(x):
     model = Residual('m', (8, 8, 1), seed=1, bias_mode=BiasMode.NONE, **{**SMALL, 'repeats': 1})
     assert not degrees_of(model.net, list(model.layer_vars.values()), x).is_homogeneous and not model.is_homogeneous
@@ -109,6 +136,7 @@ def test_a_run_trains_it_and_evaluations_take_it():
     ({'widths': []}, 'model: widths must be a list of numbers of channels, one for each stage, not []'),
     ({'widths': [16, 0]}, 'model: widths must be a list of numbers of channels, one for each stage, not [16, 0]'),
     ({'repeats': 0}, 'model: repeats must be a number of units in a stage, at least 1, not 0'),
+    ({'batch_norm': 1}, 'model: batch_norm must be True or False, not 1'),
     ({'num_labels': True}, 'model: num_labels must be a number of classes, at least 2, not True'),
     ({'num_labels': 5}, 'model: the network has 5 outputs, but the data set has the label 9'),
     ({'description': []}, "there is no flag 'model.description'")])
@@ -116,3 +144,8 @@ def test_what_describes_no_network_is_refused(model, message):
     with pytest.raises(UserError) as e:
         core.run({**FLAGS, 'arch': 'residual', 'lr': 0.1, 'train_mode': 'NORMAL', 'model': model})
     assert message in str(e.value)
+
+
+def test_batch_norm_with_a_frame_is_refused():
+    with pytest.raises(ValueError, match='which batch normalisation trains by another; use train_mode=NORMAL'):
+        Residual('m', (8, 8, 1), batch_norm=True, train_mode=TrainMode.USE_FRAME)
