@@ -41,6 +41,7 @@ def test_at_equal_steps_distances_are_at_least_as_small(make, theirs, net, mnist
     assert np.median(ours(make(net), mnist_images)) <= 1.01 * np.median(foolbox_finds(theirs()))
 
 
+@pytest.mark.long
 def test_fast_is_tighter_than_every_attack_of_foolbox(net, mnist_images, foolbox_finds):
     fast = ours(L2Fast(net), mnist_images)
     best = np.minimum(foolbox_finds(foolbox.attacks.DDNAttack(steps=100)),

@@ -76,7 +76,7 @@ def test_peek_and_figure_are_made_from_the_directory(run):
     ('run.sh', ['exper-quickstart-digits', '--set', "model.description=[['F', 10], ['P']]"],
      "error: model: layer 2, ['P']: it cannot come after a dense layer"),
     ('run.sh', ['exper-quickstart-digits', '--set', 'task=trian'],
-     "error: task must be train, train_peek, attack, certify or kkt, not 'trian'"),
+     "error: task must be train, train_peek, attack, certify, kkt or transfer, not 'trian'"),
     ('run.sh', ['exper-quickstart-digits', 'E=3'], "error: 'E=3' is not an option; flags are set with --set key=value"),
     ('run.sh', ['exper-quickstart-digits', '--sets', 'E=3'], "error: Unknown command line flag 'sets'"),
     ('run.sh', ['exper-quickstart-digits', '--seed', 'one'], "error: flag --seed=one: invalid literal for int()"),

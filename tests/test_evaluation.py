@@ -123,6 +123,7 @@ def same_results(a, b):
         np.testing.assert_array_equal(first[eid]['errors'], second[eid]['errors'])
 
 
+@pytest.mark.long
 def test_an_evaluation_killed_in_mid_batch_goes_on_to_the_same_result(archived, tmp_path):
     """A real process and a real SIGKILL; the attack draws random starts."""
     flags = {'task': 'attack', 'attack_type': 'L_2_FAST', 'attack_N': 120, 'attack_B': 20, 'eid': [12], 'gpu': 'cpu'}

@@ -321,6 +321,7 @@ def test_another_seed_or_label_extends_a_sweep():
     assert {k: v for k, v in accuracies('sweep').items() if k in first} == first
 
 
+@pytest.mark.long
 def test_evaluations_are_made_of_every_run_and_may_name_another(capsys, monkeypatch):
     asked = []
     config = {**ONE, 'seeds': [1, 2], 'base': {**BASE, 'E': 1}, 'evaluations': {

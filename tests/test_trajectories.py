@@ -127,6 +127,7 @@ def test_a_gentle_run_decides_alike_from_start_to_end(mnist_images):
     check_follows(Replay('xii_small_lr_lossbased', mnist_images), 30, lambda index: 5e-2)
 
 
+@pytest.mark.long
 def test_a_full_batch_run_decides_alike_for_90_attempts():
     """Run xi with oneDNN off, one of the reference's own variations, and so in a process of its own.
 
