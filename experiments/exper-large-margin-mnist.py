@@ -7,7 +7,7 @@ images and at all hidden layers.
     ./run.sh exper-large-margin-mnist --gpu 0 --set objective.layers=hidden      or "['input']"
     ./run.sh exper-large-margin-mnist --gpu 0 --set objective=cross-entropy
 
-exper-large-margin-mnist-short takes some three minutes on 2 CPU cores; sweep-large-margin-mnist runs all of these.
+exper-large-margin-mnist-short takes a minute on 2 CPU cores; sweep-large-margin-mnist runs all of these.
 """
 
 import core
