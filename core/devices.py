@@ -101,7 +101,7 @@ def use_device(gpu: int | str | Sequence[int | str] | None, threads: int | None 
         UserError: not indices, or TF_CONFIG describes no workers.
     """
     names = _names(gpu)
-    cluster = _cluster(os.environ.get('TF_CONFIG'))
+    cluster = worker_of_cluster()
     if cluster and len(names) > 1 and names[0] == 'cpu':
         raise UserError("with TF_CONFIG the CPU of a worker is one device: use --gpu cpu, not --gpu " + ','.join(names))
     # TF32 rounds the inputs of matrix products to 10 bits; margins, and decisions on a loss ratio, need float32's 23.
@@ -162,8 +162,13 @@ def _mirrored(local: Sequence[str]) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(list(local), cross_device_ops=ops)
 
 
-def _cluster(text: str | None) -> tuple[int, int] | None:
-    """Which worker this is, and of how many, as TF_CONFIG has it; None without one, or with one worker only."""
+def worker_of_cluster() -> tuple[int, int] | None:
+    """Which worker this is, and of how many, as TF_CONFIG has it; None without one, or with one worker only.
+
+    Raises:
+        UserError: TF_CONFIG describes no workers.
+    """
+    text = os.environ.get('TF_CONFIG')
     if not text:
         return None
     try:

@@ -21,7 +21,7 @@ from absl import app, flags as absl_flags, logging
 from . import datasets, progress
 from .command_line import parse
 from .core import Core
-from .devices import use_device
+from .devices import use_device, worker_of_cluster
 from .errors import Interrupted, UserError
 from .flags import PLACES, merge, parse_setting
 from .grid import Grid, grid_of, other_run, run_named_by
@@ -307,6 +307,8 @@ def _main(argv: list[str], config: Mapping[str, Any]) -> None:
     try:
         if len(argv) > 1:
             raise UserError(f'{argv[1]!r} is not an option; flags are set with --set key=value')
+        if worker_of_cluster() is not None:
+            raise UserError('a sweep is run by one process, so TF_CONFIG must not be set; --gpu 0,1 uses several GPUs')
         options = absl_flags.FLAGS
         seed = options['seed'].value
         grid = grid_of({**config, **({} if seed is None else {'seeds': [seed]})}, file.resolve().parent)

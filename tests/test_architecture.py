@@ -21,7 +21,7 @@ OBJECTIVES = ['checks', 'moments', 'passes', 'base', 'gradients', 'at_layers']  
 CORE = ['errors', 'npz', 'interrupts', 'command_line', 'flags', 'devices', 'locks', 'workdir', 'provenance', 'datasets',
         'subsets', 'progress', 'histories', 'sweep_directory', 'sweep_results', 'labels', 'plotting', 'transfer_plots',
         'tables', 'plot_app', 'tensorboard', 'records', 'training', 'replay', 'batches', 'attacking', 'transfer',
-        'theory', 'evaluation', 'earlier', 'core', 'app', 'grid', 'sweep', 'launch']
+        'theory', 'evaluation', 'earlier', 'building', 'core', 'app', 'grid', 'sweep', 'launch']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 from runs import FLAGS, train
 
 import core
-from core import AttackType, UserError
+from core import AttackType, UserError, sweep
 from core.devices import use_device
 from core.workdir import Workdir
 from models import NumericalFailure, SimpleSequential, TrainMode
@@ -264,3 +264,11 @@ def test_two_workers_share_an_evaluation():
         a, b = (Workdir(d).read_part(eid, start_) for d in ('one', 'two'))
         assert np.array_equal(a['images'], b['images'])
     assert Workdir('two').read_summary()['epochs']['12']['median'] == np.median(np.sqrt(one[12]['errors']))
+
+
+def test_a_sweep_is_run_by_one_process(monkeypatch, capsys):
+    monkeypatch.setenv('TF_CONFIG', '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}')
+    monkeypatch.setattr(sys, 'argv', ['sweep-x.py'])
+    with pytest.raises(SystemExit) as e:
+        sweep._main(['sweep-x.py'], {})
+    assert str(e.value).startswith('error: a sweep is run by one process, so TF_CONFIG must not be set')
