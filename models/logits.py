@@ -24,7 +24,7 @@ _TRANSPARENT = ('Activation', 'Dropout', 'Reshape', 'Flatten', 'Identity', 'Perm
 
 
 def require_logits(net: Any, what: str) -> None:
-    """Sees that a network is built and gives logits [N, C] of two classes at least.
+    """Sees that a network is built, has one input, and gives logits [N, C] of two classes at least.
 
     Args:
         net: a Keras model, of any kind.
@@ -33,22 +33,31 @@ def require_logits(net: Any, what: str) -> None:
     Raises:
         ValueError: it does not.
     """
+    # A subclassed model tells neither.
+    inputs, outputs = getattr(net, 'inputs', None) or [], getattr(net, 'outputs', None) or []
+    if len(inputs) > 1 or len(outputs) > 1:
+        raise ValueError(f'{what} needs a model of one input and one output, not of {len(inputs)} and {len(outputs)}')
+    require_logit_structure(net, what)
+    if inputs and None not in inputs[0].shape[1:]:
+        noise = np.random.default_rng(0).uniform(size=(PROBES, *inputs[0].shape[1:]))
+        require_logit_values(net(tf.cast(noise, inputs[0].dtype), training=False), what)
+
+
+def require_logit_structure(net: Any, what: str) -> None:
+    """Sees that a network, of any number of inputs, is built, and that its structure does not contradict that it gives
+    logits; for the rest one must look at values. Its arguments, and what it raises, are those of ``require_logits``."""
     if not isinstance(net, keras.Model):
         raise ValueError(f'{what} needs a Keras model that gives logits, not a {type(net).__name__}')
     if not net.built:
         raise ValueError('the model has not been built, so it has no weights yet; call it on a batch of images once, '
                          'or give it an Input')
-    # A subclassed model tells neither.
-    inputs, outputs = getattr(net, 'inputs', None) or [], getattr(net, 'outputs', None) or []
-    if len(inputs) > 1 or len(outputs) > 1:
-        raise ValueError(f'{what} needs a model of one input and one output, not of {len(inputs)} and {len(outputs)}')
+    outputs = getattr(net, 'outputs', None) or []
+    if len(outputs) > 1:
+        raise ValueError(f'{what} needs a model of one output, not of {len(outputs)}')
     if outputs:
-        _require_shape(tuple(outputs[0].shape), what)
+        require_logit_shape(tuple(outputs[0].shape), what)
         if _ends_in_probabilities(outputs[0]):
             raise ValueError(_PROBABILITIES.format(what))
-    if inputs and None not in inputs[0].shape[1:]:
-        noise = np.random.default_rng(0).uniform(size=(PROBES, *inputs[0].shape[1:]))
-        require_logit_values(net(tf.cast(noise, inputs[0].dtype), training=False), what)
 
 
 def require_logit_values(logits: Any, what: str) -> None:
@@ -63,7 +72,7 @@ def require_logit_values(logits: Any, what: str) -> None:
     """
     if not hasattr(logits, 'shape'):
         raise ValueError(f'{what} needs a model that gives logits of shape [N, C], not a {type(logits).__name__}')
-    _require_shape(tuple(logits.shape), what)
+    require_logit_shape(tuple(logits.shape), what)
     if are_probabilities(logits):
         raise ValueError(_PROBABILITIES.format(what))
 
@@ -79,7 +88,8 @@ def are_probabilities(values: Any) -> bool:
     return bool(len(rows) and (rows >= 0).all() and (np.abs(rows.sum(axis=1) - 1) < rounding).all())
 
 
-def _require_shape(shape: tuple[int | None, ...], what: str) -> None:
+def require_logit_shape(shape: tuple[int | None, ...], what: str) -> None:
+    """Sees that a shape is that of logits [N, C] of two classes at least; it raises as ``require_logits`` does."""
     if len(shape) != 2 or shape[1] is None:
         raise ValueError(f'{what} needs a model that gives logits of shape [N, C], a column for each class, not '
                          f'{list(shape)}')

@@ -9,10 +9,14 @@ the smallest float64 is an ordinary number, and so are its gradients.
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from .logits import class_labels, require_logit_shape
 
 _ALL_CORRECT = -30.0
 """Below this wrong-minus-correct gap log1p(x) and x agree to 1e-13, so v2 may drop the log1p."""
@@ -22,22 +26,53 @@ def separate_logits(y, y_, dtype: tf.DType | None = None) -> tuple[tf.Tensor, tf
     """Splits logits into those of the right class and those of the others.
 
     Args:
-        y: labels, integers of shape [N] or [N, 1].
-        y_: logits, float [N, C], C known.
+        y: labels, integers of shape [N] or [N, 1]; or floats that are whole, into which Keras converts them.
+        y_: logits, float [N, C], C known and at least 2.
         dtype: type to convert both parts to; that of ``y_`` if None.
 
     Returns:
-        ``(correct, wrong)`` of shapes [N, 1] and [N, C - 1], the wrong ones in ascending order of class.
+        ``(correct, wrong)`` of shapes [N, 1] and [N, C - 1], the wrong ones in ascending order of class. Where a
+        compiled function meets a label that is no class, the correct one is nan, and so is every loss made of it.
+
+    Raises:
+        ValueError: logits of another shape; when run eagerly, labels that are not in 0..C - 1.
     """
     y_ = tf.convert_to_tensor(y_)
-    y = tf.reshape(tf.cast(y, tf.int32), [-1, 1])
+    require_logit_shape(() if y_.shape.rank is None else tuple(y_.shape), 'a cross entropy')
+    y, is_class = _class_numbers(y, y_)
     others = tf.range(y_.shape[-1] - 1)[tf.newaxis, :]
     others += tf.cast(others >= y, tf.int32)  # step over the right class
     correct = tf.gather(y_, y, axis=1, batch_dims=1)
     wrong = tf.gather(y_, others, axis=1, batch_dims=1)
     if dtype is not None:
         correct, wrong = tf.cast(correct, dtype), tf.cast(wrong, dtype)
+    if correct.dtype.is_floating:
+        correct = tf.where(is_class, correct, tf.constant(math.nan, correct.dtype))
     return correct, wrong
+
+
+def _class_numbers(y, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Labels as int32 [N, 1], 0 for what is no class of these logits, and whether they are classes, bool [N, 1].
+
+    Raises:
+        ValueError: see ``separate_logits``.
+    """
+    y, classes = tf.convert_to_tensor(y), logits.shape[-1]
+    if tf.executing_eagerly():
+        labels = y.numpy()
+        if labels.dtype.kind == 'f' and np.isfinite(labels).all() and (labels == np.floor(labels)).all():
+            labels = labels.astype(np.int64)
+        class_labels(labels, classes, len(logits))
+    if not (y.dtype.is_integer or y.dtype.is_floating) or (y.shape.rank or 1) > 1 and y.shape[-1] not in (1, None):
+        raise ValueError(f'labels must be integers of shape [N], not {y.dtype.name} of shape {y.shape}; for one-hot '
+                         'labels give y.argmax(axis=1)')
+    if y.dtype.is_integer:
+        y = tf.cast(y, tf.int64)  # the number of classes may be more than a narrower type holds
+    y = tf.reshape(y, [-1, 1])
+    is_class = (y >= 0) & (y < classes)
+    if y.dtype.is_floating:
+        is_class &= tf.floor(y) == y
+    return tf.cast(tf.where(is_class, y, tf.zeros_like(y)), tf.int32), is_class
 
 
 def _softplus_of_gaps(gaps: tf.Tensor) -> tf.Tensor:
@@ -99,8 +134,9 @@ class HPSparseSoftmaxCrossEntropy(keras.losses.Loss):
         reduction, name, dtype: as of every ``keras.losses.Loss``; dtype is that of the reduction.
 
     Raises:
-        ValueError: a frame that is not a finite number; when called, logits that are not [N, C] or labels that are not
-            integers of shape [N] or [N, 1].
+        ValueError: a frame that is not a finite number; when called, logits that are not [N, C] of two classes at
+            least, or labels that are not integers of shape [N] or [N, 1]. A label that is no class raises when run
+            eagerly; compiled, its loss is nan.
     """
 
     def __init__(self, log_frame: float | None = None, reduction: str | None = 'sum_over_batch_size',
@@ -124,11 +160,6 @@ class HPSparseSoftmaxCrossEntropy(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """Per-sample cross entropy, float64 [N], of labels [N] or [N, 1] and logits [N, C]."""
-        if len(y_pred.shape) != 2:
-            raise ValueError(f'the model must give logits of shape [N, C], not {list(y_pred.shape)}')
-        if len(y_true.shape) > 1 and y_true.shape[-1] != 1:
-            raise ValueError(f'labels must be integers of shape [N], not {list(y_true.shape)}; for one-hot labels give '
-                             f'y.argmax(axis=1)')
         if self._log_frame is None:
             return hp_sparse_softmax_cross_entropy_with_logits_v1(y_true, y_pred)
         return hp_sparse_softmax_cross_entropy_with_logits_v2(y_true, y_pred, self._log_frame)
@@ -138,6 +169,6 @@ class HPSparseSoftmaxCrossEntropy(keras.losses.Loss):
 
 
 def _finite(log_frame: Any) -> float:
-    if isinstance(log_frame, bool) or not math.isfinite(log_frame):
+    if isinstance(log_frame, bool) or not isinstance(log_frame, Real) or not math.isfinite(log_frame):
         raise ValueError(f'log_frame must be a finite number, not {log_frame!r}')
     return float(log_frame)

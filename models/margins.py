@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .logits import class_labels, require_logit_shape
+
 
 @dataclass(frozen=True)
 class Norms:
@@ -44,11 +46,22 @@ def margins(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     Returns:
         [N], in the dtype of the logits; positive where the sample is classified correctly.
+
+    Raises:
+        ValueError: logits of less than two classes, or labels that are not in 0..C - 1.
     """
+    logits, labels = _checked(logits, labels, 'a margin')
     rows = np.arange(len(labels))
     others = logits.copy()
     others[rows, labels] = -np.inf
     return logits[rows, labels] - others.max(axis=1)
+
+
+def _checked(logits: np.ndarray, labels: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """As arrays; a negative label would count from the last class, and with one class there is no other logit."""
+    logits = np.asarray(logits)
+    require_logit_shape(logits.shape, what)
+    return logits, class_labels(labels, logits.shape[1], len(logits))
 
 
 def log_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -60,7 +73,11 @@ def log_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     Returns:
         float64 [N].
+
+    Raises:
+        ValueError: see ``margins``.
     """
+    logits, labels = _checked(logits, labels, 'a cross entropy')
     rows = np.arange(len(labels))
     gaps = logits.astype(np.float64)
     gaps -= gaps[rows, labels][:, np.newaxis]

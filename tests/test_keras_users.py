@@ -193,7 +193,7 @@ def test_a_loss_refuses_what_it_cannot_mean():
         HPSparseSoftmaxCrossEntropy().log_frame = 1.0
     with pytest.raises(ValueError, match='one-hot'):
         HPSparseSoftmaxCrossEntropy()(np.eye(3), np.zeros((3, 3), np.float32))
-    with pytest.raises(ValueError, match=r'shape \[N, C\], not \[3\]'):
+    with pytest.raises(ValueError, match=r'shape \[N, C\], a column for each class, not \[3\]'):
         HPSparseSoftmaxCrossEntropy()(np.zeros(3), np.zeros(3, np.float32))
 
 

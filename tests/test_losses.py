@@ -8,9 +8,13 @@ import pytest
 import tensorflow as tf
 from conftest import reference_npz
 
-from models import hp_sparse_softmax_cross_entropy_with_logits_v1 as v1, separate_logits
+from models import (
+    HPSparseSoftmaxCrossEntropy,
+    hp_sparse_softmax_cross_entropy_with_logits_v1 as v1,
+    separate_logits,
+)
 from models.losses import hp_sparse_softmax_cross_entropy_with_logits_v2 as v2
-from models.margins import log_losses, log_mean_exp
+from models.margins import log_losses, log_mean_exp, margins
 
 LOG_FRAMES = {'v1': None, 'v2_lf_0': 0.0, 'v2_lf_loglog10': np.log(np.log(10)), 'v2_lf_m50': -50.0,
               'v2_lf_m700': -700.0, 'v2_lf_m2000': -2000.0}
@@ -99,3 +103,64 @@ def test_the_logarithm_of_the_loss_agrees_with_the_loss_wherever_that_does_not_u
     framed = REFERENCE[f'{case}/v2_lf_m2000/mean']
     if np.isfinite(framed) and framed > 0:
         np.testing.assert_allclose(log_mean_exp(found), np.log(framed) - 2000, rtol=1e-12)
+
+
+# ---- labels that are no class ----
+
+OF_LABELS = {
+    'separate_logits': lambda y, z: separate_logits(y, z)[0][:, 0],
+    'v1': v1,
+    'v2': lambda y, z: v2(y, z, 0.0),
+    'class': HPSparseSoftmaxCrossEntropy(reduction=None),
+    'class with a frame': HPSparseSoftmaxCrossEntropy(-3.0, reduction=None),
+}
+LOGITS = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize('function', OF_LABELS.values(), ids=OF_LABELS)
+def test_a_label_that_is_no_class_raises_eagerly_and_has_no_finite_loss_where_compiled(function):
+    y = np.array([0, 1, 2, 1])
+    for jit_compile in (False, True):
+        compiled = tf.function(function, jit_compile=jit_compile, autograph=False)
+        right = compiled(tf.constant(y, tf.float64), LOGITS).numpy()
+        np.testing.assert_allclose(right, function(y, LOGITS).numpy(), rtol=1e-14)
+        for label in (-1, 3, 2 ** 32, -2 ** 31, 0.5, np.nan, np.inf):
+            bad = np.array([0, 1, label, 1])
+            with pytest.raises(ValueError, match='labels must be'):
+                function(bad, LOGITS)
+            found = compiled(tf.constant(bad, tf.float64), LOGITS).numpy()
+            assert np.isnan(found[2])
+            np.testing.assert_array_equal(np.delete(found, 2), np.delete(right, 2))
+
+
+@pytest.mark.parametrize('dtype', [np.int8, np.uint8, np.uint64, np.float32])
+def test_labels_may_be_of_any_type_and_their_classes_more_than_it_holds(dtype):
+    logits, y = np.random.default_rng(0).normal(size=(4, 300)).astype(np.float32), np.array([0, 7, 120, 3])
+    compiled = tf.function(v1)
+    for function in (v1, compiled):
+        np.testing.assert_array_equal(function(tf.constant(y.astype(dtype)), logits), v1(y, logits))
+    if dtype != np.uint8:
+        assert np.isnan(compiled(tf.constant((y - 1).astype(dtype)), logits)[0])
+
+
+@pytest.mark.parametrize('function', [*OF_LABELS.values(), margins, log_losses])
+def test_one_logit_is_no_network_without_loss_and_labels_fit_their_logits(function):
+    y = np.zeros(4, int)
+    with pytest.raises(ValueError, match='the model gives one logit'):
+        function(y, LOGITS[:, :1]) if function not in (margins, log_losses) else function(LOGITS[:, :1], y)
+    for wrong, match in ((y[1:], 'labels must be 4 integers'), (np.eye(4, 3), 'for one-hot labels'),
+                         (y - 1, r'labels must be in 0\.\.2; these go from -1 to -1'), (y + 3, 'from 3 to 3')):
+        with pytest.raises(ValueError, match=match):
+            function(wrong, LOGITS) if function not in (margins, log_losses) else function(LOGITS, wrong)
+
+
+def test_training_on_a_label_that_is_no_class_shows_as_nan(digits):
+    (x, y), _ = digits
+    net = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    net.compile(keras.optimizers.SGD(0.0), HPSparseSoftmaxCrossEntropy())
+    for wrong in (10, -1):
+        history = net.fit(x[:20], np.where(np.arange(20) == 3, wrong, y[:20]), verbose=0).history
+        assert np.isnan(history['loss'][0])
+    net.compile(keras.optimizers.SGD(0.0), HPSparseSoftmaxCrossEntropy(), run_eagerly=True)
+    with pytest.raises(ValueError, match=r'labels must be in 0\.\.9'):
+        net.fit(x[:20], y[:20] + 5, verbose=0)
