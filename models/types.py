@@ -81,12 +81,23 @@ class NumericalFailure(Exception):
         self.batch_losses = list(batch_losses)
 
 
+def shown(value: Any) -> str:
+    """``repr`` of what a person gave, cut short where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a list within itself
+        text = f'a {type(value).__name__}'
+    text = ' '.join(text.split())  # an array's has several lines
+    return text if len(text) <= 60 else f'{text[:50]} ...'
+
+
 def did_you_mean(name: Any, known: Iterable[str]) -> str:
-    """Says which of the known names is nearest to ``name``, and what the known names are."""
+    """Says which of the known names is nearest to ``name``, and what the known names are; to follow a semicolon."""
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ''
-    return f"{hint}({'known' if near else 'Known'}: {', '.join(known)})"
+    names = f"known: {', '.join(known)}"
+    return f'{hint}({names})' if near else names
 
 
 def lookup(kind: str, name: Any, table: Mapping[str, T]) -> T:
@@ -97,4 +108,4 @@ def lookup(kind: str, name: Any, table: Mapping[str, T]) -> T:
     """
     if isinstance(name, str) and name in table:
         return table[name]
-    raise ValueError(f"there is no {kind} {name!r}; {did_you_mean(name, table)}")
+    raise ValueError(f"there is no {kind} {shown(name)}; {did_you_mean(name, table)}")

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from ..types import did_you_mean, lookup
+from ..types import did_you_mean, lookup, shown
 from .base import Objective
 from .cross_entropy import CrossEntropy
 from .large_margin import Distances, LargeMargin, boundary_distances, large_margin_losses
@@ -39,7 +39,8 @@ def objective_of(description: Any) -> Objective:
         for entry in description:
             entry = {'type': entry} if isinstance(entry, str) else entry
             if not isinstance(entry, Mapping):
-                raise ValueError(f'each objective must be a name or a dictionary, not {entry!r}')
+                raise ValueError(f'each objective must be a name or a dictionary, not '
+                                 f'{shown(entry)}')
             rest = {k: v for k, v in entry.items() if k != 'weight'}
             terms.append((entry.get('weight', 1.0), objective_of(rest)))
         return Weighted(terms)
@@ -47,7 +48,7 @@ def objective_of(description: Any) -> Objective:
         description = {'type': description}
     if not isinstance(description, Mapping) or 'type' not in description:
         raise ValueError(f"an objective is a name, a dictionary with a 'type', or a list of these, not "
-                         f"{description!r}; names are {', '.join(OBJECTIVES)}")
+                         f"{shown(description)}; names are {', '.join(OBJECTIVES)}")
     make = lookup('objective', description['type'], OBJECTIVES)
     args = {k: v for k, v in description.items() if k != 'type'}
     known = list(inspect.signature(make).parameters)

@@ -21,7 +21,8 @@ class AtLayers(Objective):
         second_order: whether the norms of gradients are differentiated through.
 
     Raises:
-        ValueError: an argument that is not such; a network without these layers, when called.
+        ValueError: an argument that is not such; a network without these layers, or with fewer classes than the
+            competitors asked for, when called.
     """
 
     def __init__(self, layers: str | Sequence[str], layer_weights: Sequence[float] | None,

@@ -27,7 +27,7 @@ class Objective(ABC):
         """The names of the activations that ``losses_of`` reads, 'input' for the images; none unless overridden.
 
         Raises:
-            ValueError: the network has no such layers.
+            ValueError: the network has no such layers, or not what else the objective asks of it.
         """
         return ()
 
@@ -50,6 +50,7 @@ class Objective(ABC):
             float64 [N], whatever the dtype of the network.
 
         Raises:
-            ValueError: the network gives probabilities, or has not what the objective asks for.
+            ValueError: the network gives probabilities, or has not what the objective asks for; labels that are no
+                classes. In a compiled function, which cannot look at them, the loss of such a label is nan.
         """
         return self.losses_of(forward_pass(net, x, y, training, self.layers(net), self.second_order))

@@ -4,50 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
+from ..checks import count, flag, number
+from ..types import shown
 
-def number(name: str, value: Any, low: float = 0.0, strict: bool = True) -> float:
-    """A finite number above ``low`` (of at least ``low``, if not strict)."""
-    real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not real or value < low or (strict and value == low):
-        raise ValueError(f'{name} must be a finite number {"above" if strict else "of at least"} {low:g}, '
-                         f'not {value!r}')
-    return float(value)
-
-
-def flag(name: str, value: Any) -> bool:
-    """True or False."""
-    if not isinstance(value, bool):
-        raise ValueError(f'{name} must be True or False, not {value!r}')
-    return value
+__all__ = ['flag', 'layer_names', 'layer_weights', 'norm', 'number', 'top_k']
 
 
 def norm(value: Any) -> float:
     """The p of a norm: 1, 2 or infinity, the last also by the name 'inf', which a JSON file can hold."""
-    if not isinstance(value, bool) and value in (1, 2, math.inf, 'inf'):
+    if isinstance(value, str) and value == 'inf':
+        return math.inf
+    if isinstance(value, Real) and not isinstance(value, bool) and value in (1, 2, math.inf):
         return float(value)
-    raise ValueError(f"norm must be 1, 2 or 'inf', the norm in which the margin is measured, not {value!r}")
+    raise ValueError(f"norm must be 1, 2 or 'inf', the norm in which the margin is measured, not {shown(value)}")
 
 
 def top_k(value: Any, most: int | None = None) -> int:
     """A number of competing classes, at least 1, and at most ``most`` once the network is known."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f'top_k must be a whole number of competing classes, at least 1, not {value!r}')
-    if most is not None and value > most:
-        raise ValueError(f'top_k must be at most {most} with this network, not {value}')
-    return value
+    try:
+        k = count('top_k', value)
+    except ValueError:
+        raise ValueError('top_k must be a whole number of competing classes, at least 1, '
+                         f'not {shown(value)}') from None
+    if most is not None and k > most:
+        raise ValueError(f'top_k must be at most {most} with this network, not {k}')
+    return k
 
 
 def layer_names(value: Any) -> str | tuple[str, ...]:
     """'all', 'hidden', or a list of layer names without repetition."""
-    if value in ('all', 'hidden'):
-        return value
     if isinstance(value, str):
-        return (value,)
+        return value if value in ('all', 'hidden') else (value,)
     if not isinstance(value, (list, tuple)) or not value or not all(isinstance(n, str) for n in value):
         raise ValueError(f"layers must be 'all', 'hidden' or a list of layer names such as ['input', 'pool2'], "
-                         f'not {value!r}')
+                         f'not {shown(value)}')
     if twice := sorted({n for n in value if value.count(n) > 1}):
         raise ValueError(f'layers must name each layer once; {", ".join(twice)} is there more than once')
     return tuple(value)
@@ -58,7 +51,8 @@ def layer_weights(value: Any, layers: Sequence[str] | None = None) -> tuple[floa
     if value is None:
         return None
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f'layer_weights must be None or a list with a number for each layer, not {value!r}')
+        raise ValueError(f'layer_weights must be None or a list with a number for each layer, '
+                         f'not {shown(value)}')
     weights = tuple(number('each of layer_weights', w) for w in value)
     if layers is not None and len(weights) != len(layers):
         raise ValueError(f'layer_weights must have {len(layers)} numbers, for {", ".join(layers)}, '

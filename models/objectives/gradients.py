@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
+
+from .labels import checked_labels
 
 DUAL = {1.0: math.inf, 2.0: 2.0, math.inf: 1.0}
 """q of the norm dual to the p-norm: 1/p + 1/q = 1."""
@@ -58,20 +61,22 @@ def gradient_norms(tape: tf.GradientTape, logits: tf.Tensor, directions: tf.Tens
             i = next(i for i, g in enumerate(gradients) if g is None)
             raise ValueError(f'the logits do not depend on activation {i}, as far as the tape knows; an activation '
                              f'that is not computed from another one must be watched')
-        norms.append([tf.cast(rows_norm(tf.convert_to_tensor(g), DUAL[p]), tf.float64) for g in gradients])
+        norms.append([tf.cast(rows_norm(_wide(tf.convert_to_tensor(g)), DUAL[p]), tf.float64) for g in gradients])
     return tf.stack([tf.stack(layer, axis=1) for layer in zip(*norms)])
 
 
-def one_hot_labels(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def _wide(gradient: tf.Tensor) -> tf.Tensor:
+    """In float32, if it is in half precision, in which squares and sums soon leave the range."""
+    return tf.cast(gradient, tf.float32) if gradient.dtype in (tf.float16, tf.bfloat16) else gradient
+
+
+def one_hot_labels(y: Any, logits: tf.Tensor) -> tf.Tensor:
     """bool [N, C], whether the class is the sample's.
 
     Raises:
-        ValueError: logits that are not [N, C], or labels that are not integers of shape [N] or [N, 1].
+        ValueError: logits that are not [N, C], or labels that are not integers of shape [N] or [N, 1], or no classes.
     """
-    y = tf.convert_to_tensor(y)
     if logits.shape.rank != 2 or logits.shape[-1] is None or logits.shape[-1] < 2:
         raise ValueError(f'the logits must have the shape [N, C], of at least 2 classes, not {logits.shape}')
-    if not y.dtype.is_integer or y.shape.rank not in (1, 2) or (y.shape.rank == 2 and y.shape[-1] != 1):
-        raise ValueError(f'labels must be integers of shape [N], not {y.dtype.name} of shape {y.shape}; for one-hot '
-                         f'labels give y.argmax(axis=1)')
+    y = checked_labels(y, logits)
     return tf.one_hot(tf.cast(tf.reshape(y, [-1]), tf.int64), logits.shape[-1], True, False, dtype=tf.bool)

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+import keras
 import tensorflow as tf
 
+from ..types import shown
 from . import checks
 from .at_layers import AtLayers
 from .gradients import gradient_norms, one_hot_labels
+from .labels import nan_for_no_class
 from .passes import ForwardPass
 
 AGGREGATES = ('max', 'sum')
@@ -61,7 +64,7 @@ def boundary_distances(tape: tf.GradientTape, logits: tf.Tensor, y: Any, activat
     logits = tf.convert_to_tensor(logits)
     right = one_hot_labels(y, logits)
     most = logits.shape[-1] - 1
-    k = most if top_k == 'all' else checks.top_k(top_k, most)
+    k = most if isinstance(top_k, str) and top_k == 'all' else checks.top_k(top_k, most)
     scores = tf.cast(logits, tf.float64)
     classes = tf.math.top_k(tf.where(right, tf.constant(float('-inf'), tf.float64), scores), k)[1]
     # +1 at the right class, -1 at the competitor: of two addends, so the difference is as exact as a subtraction.
@@ -70,7 +73,8 @@ def boundary_distances(tape: tf.GradientTape, logits: tf.Tensor, y: Any, activat
     norms = gradient_norms(tape, logits, signs, activations, p)
     if not second_order:
         norms = tf.stop_gradient(norms)
-    return Distances(difference / (norms + eps), difference, norms, classes)
+    distance = nan_for_no_class(difference / (norms + eps), y, logits, axis=1)
+    return Distances(distance, difference, norms, classes)
 
 
 def large_margin_losses(tape: tf.GradientTape, logits: tf.Tensor, y: Any, activations: Sequence[tf.Tensor],
@@ -117,7 +121,7 @@ def large_margin_losses(tape: tf.GradientTape, logits: tf.Tensor, y: Any, activa
     each = tf.reduce_sum(penalties, axis=2) if aggregate == 'sum' else tf.reduce_max(penalties, axis=2)
     if weights is not None:
         each *= tf.constant(weights, tf.float64)[:, tf.newaxis]
-    return tf.reduce_mean(each, axis=0)
+    return nan_for_no_class(tf.reduce_mean(each, axis=0), y, logits)  # once more: a maximum may pass over nan
 
 
 class LargeMargin(AtLayers):
@@ -139,8 +143,14 @@ class LargeMargin(AtLayers):
         super().__init__(layers, layer_weights, second_order)
         self.options: dict[str, Any] = {
             'gamma': checks.number('gamma', gamma), 'norm': checks.norm(norm),
-            'top_k': top_k if top_k == 'all' else checks.top_k(top_k), 'aggregate': _aggregate(aggregate),
-            'second_order': second_order, 'eps': checks.number('eps', eps)}
+            'top_k': top_k if isinstance(top_k, str) and top_k == 'all' else checks.top_k(top_k),
+            'aggregate': _aggregate(aggregate), 'second_order': second_order, 'eps': checks.number('eps', eps)}
+
+    def layers(self, net: keras.Model) -> tuple[str, ...]:
+        layers = super().layers(net)
+        if self.options['top_k'] != 'all':
+            checks.top_k(self.options['top_k'], net.outputs[0].shape[-1] - 1)
+        return layers
 
     def losses_of(self, run: ForwardPass) -> tf.Tensor:
         return large_margin_losses(run.tape, run.logits, run.y, self.activations(run),
@@ -148,6 +158,6 @@ class LargeMargin(AtLayers):
 
 
 def _aggregate(name: Any) -> str:
-    if name not in AGGREGATES:
-        raise ValueError(f"aggregate must be 'max' or 'sum', over the competing classes, not {name!r}")
+    if not isinstance(name, str) or name not in AGGREGATES:
+        raise ValueError(f"aggregate must be 'max' or 'sum', over the competing classes, not {shown(name)}")
     return name

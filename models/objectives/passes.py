@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from ..logits import PROBES, require_logit_shape, require_logit_structure, require_logit_values
 from ..types import did_you_mean
+from .labels import checked_labels
 from .moments import twice_differentiable_moments
 
 INPUT = 'input'
@@ -22,6 +25,10 @@ _LEFT_OFF = ('Flatten', 'Reshape', 'Dropout', 'SpatialDropout1D', 'SpatialDropou
              'GaussianDropout', 'AlphaDropout')
 """Layers that end no block: what goes into them is the representation, and they are cheap to look through."""
 
+_NEEDS = 'an objective'
+"""What needs the logits, for the sentences of ``logits``."""
+
+_seen_to_give_logits: WeakSet[keras.Model] = WeakSet()
 _tapped: WeakKeyDictionary[keras.Model, dict[tuple[str, ...], keras.Model]] = WeakKeyDictionary()
 
 
@@ -50,18 +57,21 @@ def forward_pass(net: keras.Model, x: Any, y: Any, training: bool, layers: tuple
     Args:
         net: from images to logits; with ``layers``, a functional or Sequential model, whose inside can be reached.
         x: images [N, ...]; converted to the dtype of the network's input.
-        y: labels, integers [N].
+        y: labels, integers [N] or [N, 1].
         training: whether batch norm and dropout are as in training.
         layers: names of the activations wanted, 'input' for the images themselves.
         second_order: whether gradients taken on the tape will be differentiated.
 
     Raises:
-        ValueError: the network gives probabilities, has no inside to reach, or no layer of such a name.
+        ValueError: the network gives probabilities or one logit, has no inside to reach, or no layer of such a name;
+            labels that are no classes (of those of a function that is being compiled, only their type and shape are
+            known).
     """
-    _require_logits(net)
-    y = tf.convert_to_tensor(y)
+    _require_logits(net, x)
     if not layers:
-        return ForwardPass(net, net(x, training=training), y, {}, None)
+        logits = net(x, training=training)
+        _require_shape(logits)
+        return ForwardPass(net, logits, checked_labels(y, logits), {}, None)
     hidden = tuple(name for name in layers if name != INPUT)
     tapped = _tapping(net, hidden)
     x = tf.cast(x, tapped.inputs[0].dtype)
@@ -70,7 +80,7 @@ def forward_pass(net: keras.Model, x: Any, y: Any, training: bool, layers: tuple
         tape.watch(x)
         logits, *values = keras.tree.flatten(tapped(x, training=training))
     activations = {INPUT: x, **dict(zip(hidden, values))}
-    return ForwardPass(net, logits, y, {name: activations[name] for name in layers}, tape)
+    return ForwardPass(net, logits, checked_labels(y, logits), {name: activations[name] for name in layers}, tape)
 
 
 def layers_of(net: keras.Model, layers: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -157,8 +167,49 @@ def _require_inside(net: keras.Model) -> None:
                          'Sequential one with an Input, of one input and one output; for other networks there are the '
                          'functions that take a tape')
 
+    own = next(kind for kind in type(net).__mro__ if 'call' in vars(kind))
+    if own.__module__.partition('.')[0] != 'keras':
+        raise ValueError(f'{own.__name__} has a call of its own, so its layers do not tell what it computes; an '
+                         'objective at layers needs a functional Keras model, or a Sequential one with an Input')
 
-def _require_logits(net: keras.Model) -> None:
-    last = net.layers[-1] if net.layers else None
-    if isinstance(last, keras.layers.Softmax) or getattr(last, 'activation', None) is keras.activations.softmax:
-        raise ValueError('the network gives probabilities; an objective needs one that gives logits, without softmax')
+
+def _require_logits(net: keras.Model, x: Any = None) -> None:
+    """Sees that a network gives logits: by its structure, and once for each network by its values on noise.
+
+    Args:
+        net: the network.
+        x: images, whose shape tells that of the noise where the network does not.
+    """
+    if isinstance(net, keras.Model) and not net.built and x is not None and tf.executing_eagerly():
+        net(tf.convert_to_tensor(x)[:1], training=False)
+    require_logit_structure(net, _NEEDS)
+    if len(getattr(net, 'inputs', None) or ()) > 1:
+        raise ValueError(f'{_NEEDS} needs a model of one input, the images, not of {len(net.inputs)}')
+    if net in _seen_to_give_logits:
+        return
+    images = net.inputs[0] if getattr(net, 'inputs', None) else x
+    shape = tuple(getattr(images, 'shape', (None, None))[1:])
+    # In a replica, variables are not to be had outside of the function that is being compiled.
+    if None in shape or not (tf.executing_eagerly() or not tf.distribute.has_strategy()):
+        return
+    with tf.init_scope():  # out of a function that is being compiled
+        noise = np.random.default_rng(0).uniform(size=(PROBES, *shape)).astype(np.float32)
+        try:
+            logits = net(noise, training=False)
+        except tf.errors.UnimplementedError as e:  # NCHW on a CPU
+            raise ValueError(f'the model cannot be run here: {_reason(e)}') from None
+        _require_shape(logits)
+        require_logit_values(logits, _NEEDS)
+    _seen_to_give_logits.add(net)
+
+
+def _reason(e: tf.errors.OpError) -> str:
+    """What TensorFlow says, without the names of nodes and what Keras wraps around it."""
+    text = next((line for line in e.message.split('\n') if '}} ' in line), e.message.split('\n')[0])
+    return text.rpartition('}} ')[2].partition(' [Op:')[0]
+
+
+def _require_shape(logits: Any) -> None:
+    if not hasattr(logits, 'shape'):
+        raise ValueError(f'{_NEEDS} needs a model that gives logits of shape [N, C], not a {type(logits).__name__}')
+    require_logit_shape(() if logits.shape.rank is None else tuple(logits.shape), _NEEDS)

@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from . import checks
 from .at_layers import AtLayers
 from .gradients import gradient_norms, one_hot_labels
+from .labels import nan_for_no_class
 from .large_margin import Distances
 from .passes import ForwardPass
 
@@ -64,7 +66,8 @@ def released_distances(tape: tf.GradientTape, logits: tf.Tensor, y: Any, activat
         norms /= tf.constant(weights, tf.float64)[:, tf.newaxis, tf.newaxis]
     if not second_order:
         norms = tf.stop_gradient(norms)
-    return Distances(difference / (norms + eps), difference, norms, classes)
+    distance = nan_for_no_class(difference / (norms + eps), y, logits, axis=1)
+    return Distances(distance, difference, norms, classes)
 
 
 def released_large_margin_losses(tape: tf.GradientTape, logits: tf.Tensor, y: Any, activations: Sequence[tf.Tensor],
@@ -99,7 +102,7 @@ def released_large_margin_losses(tape: tf.GradientTape, logits: tf.Tensor, y: An
     least, most = tf.constant(gamma * (1 - alpha), tf.float64), tf.constant(gamma, tf.float64)
     # Of two equals TensorFlow gives the gradient to the first: at the lower bound it passes, at the upper it does not.
     kept = tf.minimum(most, tf.maximum(distance, least))
-    return tf.reduce_mean(-tf.reduce_sum(kept, axis=2), axis=0)
+    return nan_for_no_class(tf.reduce_mean(-tf.reduce_sum(kept, axis=2), axis=0), y, logits)
 
 
 class ReleasedLargeMargin(AtLayers):
@@ -128,6 +131,11 @@ class ReleasedLargeMargin(AtLayers):
             'gamma': checks.number('gamma', gamma), 'alpha': checks.number('alpha', alpha), 'norm': checks.norm(norm),
             'top_k': checks.top_k(top_k), 'worst_case': checks.flag('worst_case', worst_case),
             'second_order': second_order, 'eps': checks.number('eps', eps)}
+
+    def layers(self, net: keras.Model) -> tuple[str, ...]:
+        layers = super().layers(net)
+        checks.top_k(self.options['top_k'], net.outputs[0].shape[-1])
+        return layers
 
     def losses_of(self, run: ForwardPass) -> tf.Tensor:
         activations, weights = self.activations(run), self.layer_weights

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from ..types import shown
 from . import checks
 from .base import Objective
 from .passes import ForwardPass
@@ -25,7 +26,8 @@ class Weighted(Objective):
     def __init__(self, terms: Sequence[tuple[float, Objective]]):
         for term in terms:
             if not isinstance(term, (list, tuple)) or len(term) != 2 or not isinstance(term[1], Objective):
-                raise ValueError(f'each of the terms must be a pair of a weight and an objective, not {term!r}')
+                raise ValueError(f'each of the terms must be a pair of a weight and an objective, not '
+                                 f'{shown(term)}')
         weights = [checks.number('the weight of an objective', weight, strict=False) for weight, _ in terms]
         self.terms = tuple((weight, objective) for weight, (_, objective) in zip(weights, terms) if weight)
         if not self.terms:

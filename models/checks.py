@@ -1,0 +1,67 @@
+"""Checks of arguments, which people write into config files: every failure is a ValueError that says what would be
+right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from numbers import Integral, Real
+from typing import Any
+
+
+def count(name: str, value: Any, low: int = 1) -> int:
+    """A whole number of at least ``low``, Python's or NumPy's."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) < 2 ** 31:
+        raise ValueError(f'{name} must be a whole number of at least {low}, not {_shown(value)}')
+    return int(value)
+
+
+def number(name: str, value: Any, low: float = 0.0, strict: bool = True, high: float = math.inf) -> float:
+    """A finite number above ``low`` (of at least ``low``, if not strict), and of at most ``high``."""
+    found = _finite(value)
+    if found is None or found < low or found > high or (strict and found == low):
+        most = f' and at most {high:g}' if high < math.inf else ''
+        raise ValueError(f'{name} must be a finite number {"above" if strict else "of at least"} {low:g}{most}, not '
+                         f'{_shown(value)}')
+    return found
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f'{name} must be True or False, not {_shown(value)}')
+    return value
+
+
+def one_of(name: str, value: Any, known: Collection[str]) -> str:
+    """One of some names."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f'{name} must be {" or ".join(map(repr, known))}, not {_shown(value)}')
+    return value
+
+
+def numbers(name: str, values: Any, high: float = math.inf) -> list[float]:
+    """A list, which is not empty, of finite numbers above 0; ascending and without repetition."""
+    if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
+        raise ValueError(f'{name} must be a list of numbers above 0, not {_shown(values)}')
+    found = sorted({number(f'each of {name}', v, high=high) for v in values})
+    if not found:
+        raise ValueError(f'{name} must have at least one number')
+    return found
+
+
+def _finite(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits
+        text = f'a {type(value).__name__}'
+    return text if len(text) <= 60 else f'{text[:50]} ...'
