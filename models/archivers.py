@@ -8,13 +8,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+from .checks import count, number
 from .types import EpochInfo, Resumable
-
-
-def _count(name: str, value: int, low: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ValueError(f"{name} must be a whole number of at least {low}, not {value!r}")
-    return value
 
 
 class Archiver(Resumable, ABC):
@@ -41,7 +36,7 @@ class ConstEpochArchiver(Archiver):
     """Keeps every ``nS``-th epoch; 0 keeps none."""
 
     def __init__(self, nS: int):
-        self.nS = _count('archive', nS, 0)
+        self.nS = count('archive', nS, 0)
 
     def should_archive(self, info: EpochInfo) -> bool:
         return self.nS != 0 and info['eid'] % self.nS == 0
@@ -51,8 +46,8 @@ class TwoPhaseConstEpochArchiver(Archiver):
     """Keeps every ``nS1``-th epoch below epoch ``nS2``, and every ``nS2``-th."""
 
     def __init__(self, nS1: int, nS2: int):
-        self.nS1 = _count('the first period of archive', nS1, 1)
-        self.nS2 = _count('the second period of archive', nS2, 1)
+        self.nS1 = count('the first period of archive', nS1, 1)
+        self.nS2 = count('the second period of archive', nS2, 1)
 
     def should_archive(self, info: EpochInfo) -> bool:
         eid = info['eid']
@@ -66,9 +61,7 @@ class LogLossArchiver(Archiver):
     """
 
     def __init__(self, base: float = 10):
-        if not isinstance(base, (int, float)) or isinstance(base, bool) or not 1 < base < math.inf:
-            raise ValueError(f"the base of archive must be a number above 1, not {base!r}")
-        self.base = base
+        self.base = number('the base of archive', base, 1)
         self.next = math.inf
 
     def should_archive(self, info: EpochInfo) -> bool:

@@ -12,15 +12,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from . import losses, margins
+from . import checks, losses, margins
 from .augmentation import DRAWS, Augmentation
+from .logits import class_labels
 from .optimizers import Optimizer, schedule_of
 from .replicas import Replicas
 from .stored import Stored
-from .types import NumericalFailure, TrainMode
+from .types import NumericalFailure, TrainMode, shown
 
 EVAL_BYTES = 2 ** 28
 """Memory for the largest activation of an evaluation batch: enough for full speed, little beside the data set."""
+LARGEST_NORM = 1e30
+"""Bound of ``clip_norm``, which is taken times gradients in float32."""
 PROGRESS_SECONDS = 0.5
 """Time between two calls of ``on_steps``."""
 
@@ -58,14 +61,12 @@ class Model(Stored, ABC):
         """
         self.name = name
         self.train_mode = train_mode
-        if type(weight_decay) not in (int, float) or not 0 <= weight_decay < np.inf:
-            raise ValueError(f'weight_decay must be a finite number of at least 0, not {weight_decay!r}')
-        if clip_norm is not None and (type(clip_norm) not in (int, float) or not 0 < clip_norm < np.inf):
-            raise ValueError(f'clip_norm must be a finite number above 0, or None, not {clip_norm!r}')
-        self.weight_decay = float(weight_decay)
-        self.clip_norm = clip_norm
+        if not isinstance(train_mode, TrainMode):
+            raise ValueError(f'train_mode must be TrainMode.NORMAL or TrainMode.USE_FRAME, not {shown(train_mode)}')
+        self.weight_decay = checks.number('weight_decay', weight_decay, strict=False)
+        self.clip_norm = None if clip_norm is None else checks.number('clip_norm', clip_norm, high=LARGEST_NORM)
         self.schedule = schedule_of(schedule)
-        self.optimizer = None if opt == 'gd' else Optimizer(opt)
+        self.optimizer = None if isinstance(opt, str) and opt == 'gd' else Optimizer(opt)
         self.augment: Augmentation | None = None
         for option, given in (('opt', self.optimizer), ('schedule', self.schedule), ('clip_norm', clip_norm)):
             if given is not None and train_mode is TrainMode.USE_FRAME:
@@ -125,6 +126,11 @@ class Model(Stored, ABC):
     def predict(self, x) -> tf.Tensor:
         """Logits, float32 [N, num_labels], of images [N, H, W, C] in [0, 1]."""
         return self.net(x, training=False)
+
+    def _require_labels(self, y, n: int) -> None:
+        if n == 0:
+            raise ValueError('there must be an image at least')
+        class_labels(y, self.num_labels, n)
 
     # ---- loss ----
 
@@ -220,8 +226,10 @@ class Model(Stored, ABC):
             NumericalFailure: a batch loss above ``loss_ub`` or not finite, or weights that are not finite. A gradient
                 that is not finite shows in the weights, which never become finite again, so one look at the end of the
                 epoch stands for one at every gradient.
-            ValueError: ``log_frame`` does not fit the model's ``train_mode``, or there is not one full batch.
+            ValueError: ``log_frame`` does not fit the model's ``train_mode``, there is not one full batch, or a label
+                is no class of the network.
         """
+        self._require_labels(y, len(x))
         if (log_frame is not None) != (self.train_mode is TrainMode.USE_FRAME):
             raise ValueError(f'train_mode is {self.train_mode.name}, so log_frame must '
                              f'{"be None" if log_frame is not None else "be given"}')
@@ -307,7 +315,9 @@ class Model(Stored, ABC):
 
         Raises:
             NumericalFailure: a loss that is not finite.
+            ValueError: no images, or a label that is no class of the network.
         """
+        self._require_labels(y, len(x))
         x, y = _tensors(x, y)
         frame = None if log_frame is None else tf.constant(log_frame, tf.float64)
         logits, all_loss = (t.numpy()[:len(y)] for t in self._evaluate(

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from .types import did_you_mean, lookup
+from .checks import flag, number
+from .types import did_you_mean, lookup, shown
 
 Initializer = Callable[..., tf.Tensor]
 """Called with a shape (and optionally a dtype), gives a tensor of that shape."""
@@ -24,6 +25,8 @@ INITIALIZERS: dict[str, Callable[..., Initializer]] = {
     'random_normal': partial(keras.initializers.RandomNormal, stddev=1.0),
     'zeros': lambda seed=None: keras.initializers.Zeros(),
 }
+LARGEST = 1e30
+"""Bound of factors of weights, which are float32."""
 
 
 def rescaling_initializer(lam: float, initializer: Initializer) -> Initializer:
@@ -66,22 +69,22 @@ class InitPolicy:
     }
 
     def __init__(self, config: Mapping[str, Any] | None = None):
-        if not isinstance(config or {}, Mapping):
-            raise ValueError(f'init must be a dictionary such as {{"weight": "he_normal"}}, not {config!r}')
+        if not isinstance({} if config is None else config, Mapping):
+            raise ValueError(f'init must be a dictionary such as {{"weight": "he_normal"}}, not {shown(config)}')
         config = dict(config or {})
         for key in config:
             if key not in self.DEFAULTS:
-                raise ValueError(f"init has no key {key!r}; {did_you_mean(key, self.DEFAULTS)}")
+                raise ValueError(f"init has no key {shown(key)}; {did_you_mean(key, self.DEFAULTS)}")
         self.config = {**self.DEFAULTS, **config}
         for kind in ('weight', 'bias'):
             if not callable(self.config[kind]):
                 lookup('initializer', self.config[kind], INITIALIZERS)
-            scale = self.config[kind + '_rescale']
-            if not isinstance(scale, (int, float)) or isinstance(scale, bool):
-                raise ValueError(f'init.{kind}_rescale must be a number, not {scale!r}')
-            if not isinstance(normalized := self.config[kind + '_normalized'], bool):
-                raise ValueError(f'init.{kind}_normalized must be True or False, not {normalized!r}; '
-                                 f'the norm is {kind}_rescale')
+            self.config[kind + '_rescale'] = number(f'init.{kind}_rescale', self.config[kind + '_rescale'],
+                                                    -LARGEST, high=LARGEST)
+            try:
+                flag(f'init.{kind}_normalized', self.config[kind + '_normalized'])
+            except ValueError as e:
+                raise ValueError(f'{e}; the norm is {kind}_rescale') from None
 
     def weight_init(self, seed: int | None = None) -> Initializer:
         """The initializer of one weight tensor; the same seed and shape give the same values."""

@@ -13,15 +13,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+from .checks import number
 from .types import Decision, EpochInfo, NumericalFailure, Resumable
-
-
-def _number(name: str, value: float, low: float, strict: bool = False) -> float:
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not ok or value < low or (strict and value == low):
-        bound = 'above' if strict else 'of at least'
-        raise ValueError(f'{name} must be a finite number {bound} {low:g}, not {value!r}')
-    return float(value)
 
 
 def _loss_of(info: EpochInfo | None) -> float:
@@ -38,7 +31,7 @@ class LRScheduler(Resumable, ABC):
     """
 
     def __init__(self, lr: float):
-        self.lr = _number('lr', lr, 0, strict=True)
+        self.lr = number('lr', lr)
         self.started = False
 
     def get(self, info: EpochInfo | None = None) -> Decision:
@@ -130,7 +123,7 @@ class AggressiveLR(_Aggressive):
 
     def __init__(self, lr: float, cd: int = 5):
         super().__init__(lr)
-        self.cd = _number('cd', cd, 1)
+        self.cd = number('cd', cd, 1, strict=False)
         self.rest_cd = self.cd
 
     def _lower(self) -> None:
@@ -149,7 +142,7 @@ class AggressiveLRv2(_Aggressive):
 
     def __init__(self, lr: float, cd: float = 5):
         super().__init__(lr)
-        self.cd = _number('cd', cd, 0, strict=True)
+        self.cd = number('cd', cd, 0.01, strict=False)
 
     def _lower(self) -> None:
         self.lr /= 2
@@ -163,8 +156,8 @@ class AggressiveLRv3(_Aggressive):
 
     def __init__(self, lr: float, alpha1: float = 2 ** (1 / 5), alpha2: float = 2 ** (1 / 5)):
         super().__init__(lr)
-        self.alpha1 = _number('alpha1', alpha1, 1)
-        self.alpha2 = _number('alpha2', alpha2, 1, strict=True)
+        self.alpha1 = number('alpha1', alpha1, 1, strict=False)
+        self.alpha2 = number('alpha2', alpha2, 1)
 
     def _lower(self) -> None:
         self.lr /= self.alpha2
@@ -193,10 +186,10 @@ class LossBasedLRv1(LRSchedulerWithFrame):
     def __init__(self, lr: float = 0.1, alpha1: float = 2 ** (1 / 5), alpha2: float = 2 ** (1 / 10),
                  eps: float = 0, loss0: float = math.log(10)):
         super().__init__(lr)
-        self.alpha1 = _number('alpha1', alpha1, 1)
-        self.alpha2 = _number('alpha2', alpha2, 1, strict=True)
-        self.eps = _number('eps', eps, 0)
-        self.loss0 = _number('loss0', loss0, 0, strict=True)
+        self.alpha1 = number('alpha1', alpha1, 1, strict=False)
+        self.alpha2 = number('alpha2', alpha2, 1)
+        self.eps = number('eps', eps, 0, strict=False)
+        self.loss0 = number('loss0', loss0)
         self.last_loss = self.loss0
 
     def _first_rate(self) -> float:
@@ -231,10 +224,10 @@ class ConstLRAndLossBasedLR(LRSchedulerWithFrame):
     def __init__(self, lr: float, alpha1: float = 2 ** (1 / 5), alpha2: float = 2 ** (1 / 5),
                  eps: float = 0, loss0: float = math.log(10)):
         super().__init__(lr)
-        self.alpha1 = _number('alpha1', alpha1, 1)
-        self.alpha2 = _number('alpha2', alpha2, 1, strict=True)
-        self.eps = _number('eps', eps, 0)
-        self.loss0 = _number('loss0', loss0, 0, strict=True)
+        self.alpha1 = number('alpha1', alpha1, 1, strict=False)
+        self.alpha2 = number('alpha2', alpha2, 1)
+        self.eps = number('eps', eps, 0, strict=False)
+        self.loss0 = number('loss0', loss0)
         self.fitted = False
 
     def _first_rate(self) -> float:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from .types import did_you_mean, lookup
+from . import checks
+from .types import did_you_mean, lookup, shown
 
 Schedule = Callable[[np.ndarray], np.ndarray]
 """From numbers of steps taken before, int64 [n], to factors of the learning rate, float64 [n]."""
@@ -51,7 +52,8 @@ class Optimizer:
         kind = lookup('optimizer', name, OPTIMIZERS)
         if kind is None:
             raise ValueError(f'the optimizer {name!r} takes no arguments, and is given by its name alone')
-        _check_arguments(f'the optimizer {name!r}', arguments, kind[1])
+        _require_known(f'the optimizer {name!r}', arguments, kind[1])
+        arguments = {key: _argument(f'the optimizer {name!r}: {key}', key, value) for key, value in arguments.items()}
         self._mean_square0 = arguments.pop('mean_square0', 0.0)
         self._rate = _GivenRate()
         try:
@@ -79,22 +81,41 @@ class Optimizer:
         return {f'{i}.{v.name}': v.value for i, v in enumerate(self._keras.variables)}
 
 
+_SWITCHES = ('nesterov', 'amsgrad', 'centered')
+_LARGEST = {'epsilon': 1e30, 'mean_square0': 1e30}
+"""Of the numbers, which go into float32; the others are shares, of at most 1."""
+
+
+def _argument(what: str, key: str, value: Any) -> float | bool:
+    if key in _SWITCHES:
+        return checks.flag(what, value)
+    return checks.number(what, value, strict=False, high=_LARGEST.get(key, 1.0))
+
+
 def _exponential(decay_steps: int, rate: float, staircase: bool = True) -> Schedule:
     """``rate ** (step / decay_steps)``, the exponent rounded down with ``staircase``."""
-    _require(decay_steps >= 1 and 0 < rate <= 1, 'exponential takes decay_steps of at least 1 and a rate in (0, 1]')
+    decay_steps = checks.count('decay_steps of exponential', decay_steps)
+    rate = checks.number('rate of exponential', rate, high=1)
+    checks.flag('staircase of exponential', staircase)
     return lambda step: rate ** (np.floor(step / decay_steps) if staircase else step / decay_steps)
 
 
 def _piecewise(boundaries: list[int], factors: list[float]) -> Schedule:
     """1 before the first of the ``boundaries`` (steps, ascending), and from each of them on its factor."""
-    _require(len(boundaries) == len(factors) > 0 and sorted(boundaries) == list(boundaries) and min(factors) >= 0,
-             'piecewise takes ascending boundaries, and as many factors of at least 0')
+    for name, values in (('boundaries', boundaries), ('factors', factors)):
+        if not isinstance(values, (list, tuple)):
+            raise ValueError(f'{name} of piecewise must be a list of numbers, not {shown(values)}')
+    boundaries = [checks.count('each of the boundaries of piecewise', b, 0) for b in boundaries]
+    factors = [checks.number('each of the factors of piecewise', f, strict=False) for f in factors]
+    if not len(boundaries) == len(factors) > 0 or sorted(boundaries) != boundaries:
+        raise ValueError('piecewise takes ascending boundaries, and as many factors of at least 0')
     return lambda step: np.array([1.0, *factors])[np.searchsorted(boundaries, step, side='right')]
 
 
 def _cosine(decay_steps: int, end: float = 0.0) -> Schedule:
     """From 1 to ``end`` along half a period of the cosine within ``decay_steps``, and ``end`` after that."""
-    _require(decay_steps >= 1 and 0 <= end <= 1, 'cosine takes decay_steps of at least 1 and an end in [0, 1]')
+    decay_steps = checks.count('decay_steps of cosine', decay_steps)
+    end = checks.number('end of cosine', end, strict=False, high=1)
     return lambda step: end + (1 - end) * (1 + np.cos(math.pi * np.minimum(step / decay_steps, 1))) / 2
 
 
@@ -117,30 +138,23 @@ def schedule_of(description: Any) -> Schedule | None:
         return None
     name, arguments = _named('schedule', description)
     make = lookup('schedule', name, SCHEDULES)
-    _check_arguments(f'the schedule {name!r}', arguments, tuple(inspect.signature(make).parameters))
-    try:
-        return make(**arguments)
-    except TypeError as e:
-        raise ValueError(f'the schedule {name!r}: {e}') from None
+    parameters = inspect.signature(make).parameters
+    _require_known(f'the schedule {name!r}', arguments, parameters)
+    if missing := [k for k, p in parameters.items() if p.default is p.empty and k not in arguments]:
+        raise ValueError(f"the schedule {name!r} lacks {' and '.join(missing)}; it takes {', '.join(parameters)}")
+    return make(**arguments)
 
 
 def _named(kind: str, description: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(description, str):
         return description, {}
     if not isinstance(description, Mapping) or 'type' not in description:
-        raise ValueError(f"{kind} must be a name, or a dictionary with a 'type' and arguments, not {description!r}")
+        raise ValueError(f"{kind} must be a name, or a dictionary with a 'type' and arguments, not "
+                         f'{shown(description)}')
     return description['type'], {k: v for k, v in description.items() if k != 'type'}
 
 
-def _check_arguments(what: str, arguments: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for key, value in arguments.items():
+def _require_known(what: str, arguments: Mapping[str, Any], known: Collection[str]) -> None:
+    for key in arguments:
         if key not in known:
-            raise ValueError(f'{what} takes no {key!r}; {did_you_mean(key, known)}')
-        numbers = value if isinstance(value, (list, tuple)) else [value]
-        if not all(isinstance(v, (bool, int, float)) and math.isfinite(v) and v >= 0 for v in numbers):
-            raise ValueError(f'{what}: {key} must be a finite number of at least 0, not {value!r}')
-
-
-def _require(fits: bool, sentence: str) -> None:
-    if not fits:
-        raise ValueError(sentence)
+            raise ValueError(f'{what} takes no {shown(key)}; {did_you_mean(key, known)}')

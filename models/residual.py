@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -12,8 +13,10 @@ import numpy as np
 from .base_model import Model
 from .initializers import InitPolicy
 from .margins import Norms
-from .simple_sequential import BN_EPSILON, BN_MOMENTUM
-from .types import BiasMode, TrainMode
+from .simple_sequential import BN_EPSILON, BN_MOMENTUM, LARGEST_KERNEL, require_bias_mode
+from .types import BiasMode, TrainMode, shown
+
+MOST_UNITS = 1000
 
 
 class Residual(Model):
@@ -57,18 +60,26 @@ class Residual(Model):
                  clip_norm: float | None = None, batch_norm: bool = False):
         super().__init__(name, train_mode, weight_decay, opt, schedule, clip_norm)
         if not isinstance(widths, (list, tuple)) or not widths or not all(_count(n) for n in widths):
-            raise ValueError(f'widths must be a list of numbers of channels, one for each stage, not {widths!r}')
+            raise ValueError('widths must be a list of numbers of channels, one for each stage, not ' + shown(widths))
         if not _count(repeats):
-            raise ValueError(f'repeats must be a number of units in a stage, at least 1, not {repeats!r}')
+            raise ValueError(f'repeats must be a number of units in a stage, at least 1, not {shown(repeats)}')
+        if repeats * len(widths) > MOST_UNITS:
+            raise ValueError(f'a network of {shown(repeats * len(widths))} units is more than can be built; at most, '
+                             f'there are {MOST_UNITS}')
         if not _count(num_labels) or num_labels < 2:
-            raise ValueError(f'num_labels must be a number of classes, at least 2, not {num_labels!r}')
+            raise ValueError(f'num_labels must be a number of classes, at least 2, not {shown(num_labels)}')
+        if 9 * max(widths) ** 2 > LARGEST_KERNEL or max(widths) * num_labels > LARGEST_KERNEL:
+            raise ValueError(f'widths and num_labels must give no layer of more than {LARGEST_KERNEL:.0e} weights, as '
+                             f'{shown(widths)} and {shown(num_labels)} do')
         if not isinstance(batch_norm, bool):
-            raise ValueError(f'batch_norm must be True or False, not {batch_norm!r}')
+            raise ValueError(f'batch_norm must be True or False, not {shown(batch_norm)}')
         if batch_norm and train_mode is TrainMode.USE_FRAME:
             raise ValueError('a frame follows the loss of the network itself, which batch normalisation trains by '
                              'another; use train_mode=NORMAL')
         self.input_shape = tuple(int(n) for n in input_shape)
-        self.widths, self.repeats, self.bias_mode = tuple(widths), repeats, bias_mode
+        if len(self.input_shape) != 3:
+            raise ValueError(f'images must have a height, a width and channels, not the shape {self.input_shape}')
+        self.widths, self.repeats, self.bias_mode = tuple(widths), repeats, require_bias_mode(bias_mode)
         self.batch_norm = batch_norm
         self._layers: list[tuple[keras.Layer, float, bool]] = []  # with the factor of its weights, whether a shortcut
         self._build(num_labels)
@@ -149,4 +160,4 @@ class Residual(Model):
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1

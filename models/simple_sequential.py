@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ import numpy as np
 from .base_model import Model
 from .initializers import InitPolicy
 from .margins import Norms
-from .types import BiasMode, TrainMode, did_you_mean, lookup
+from .types import BiasMode, TrainMode, did_you_mean, lookup, shown
 
 LAYER_KINDS = {
     'C': "a convolution, ['C', channels, [height, width]]",
@@ -26,6 +27,8 @@ LAYER_KINDS = {
 ACTIVATIONS = {'relu': 1, 'linear': 1, 'relu2': 2}
 """Activation names, each with its degree: act(c z) = c^degree act(z) for c > 0."""
 LAYER_OPTIONS = ('act', 'bias')
+LARGEST_KERNEL = 10 ** 9
+"""Numbers in the weights of one layer; beyond that it is a slip of the pen."""
 BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
 """Of batch normalisation, as in the released code of Large Margin Deep Networks."""
 
@@ -74,7 +77,7 @@ class SimpleSequential(Model):
         self.act_type = act_type
         self.input_shape = tuple(int(n) for n in input_shape)
         self.description = description
-        self.bias_mode = bias_mode
+        self.bias_mode = require_bias_mode(bias_mode)
         self.layers = parse_description(description, self.input_shape, bias_mode)
         if train_mode is TrainMode.USE_FRAME and any(spec.kind in 'BD' for spec in self.layers):
             raise ValueError('a frame follows the loss of the network itself, which batch normalisation and dropout '
@@ -148,6 +151,17 @@ class SimpleSequential(Model):
         return Norms(math.sqrt(sum(squares)), rhos, float(prod), order)
 
 
+def require_bias_mode(value: Any) -> BiasMode:
+    """``value``, if it is a bias mode.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(value, BiasMode):
+        raise ValueError(f"bias_mode must be BiasMode.{' or BiasMode.'.join(BiasMode.__members__)}, not {shown(value)}")
+    return value
+
+
 def parse_description(description: Sequence[Any], input_shape: tuple[int, ...], bias_mode: BiasMode) -> list[LayerSpec]:
     """Checks a layer description and resolves which layers have a bias.
 
@@ -155,11 +169,11 @@ def parse_description(description: Sequence[Any], input_shape: tuple[int, ...], 
         ValueError: naming the layer that is impossible, and why.
     """
     if not isinstance(description, (list, tuple)) or not description:
-        raise ValueError(f'the description must be a list of layers, not {description!r}')
+        raise ValueError(f'the description must be a list of layers, not {shown(description)}')
     if len(input_shape) != 3:
         raise ValueError(f'images must have a height, a width and channels, not the shape {input_shape}')
     specs: list[LayerSpec] = []
-    height, width = input_shape[:2]
+    height, width, channels = input_shape
     for i, entry in enumerate(description, start=1):
         try:
             spec = _parse_layer(entry, bias_mode, is_first=not any(s.kind in 'CF' for s in specs))
@@ -169,12 +183,19 @@ def parse_description(description: Sequence[Any], input_shape: tuple[int, ...], 
                 if min(height, width) < 2:
                     raise ValueError(f'a 2x2 pooling does not fit an image of {height}x{width}')
                 height, width = height // 2, width // 2
+            if spec.kind in 'CF':
+                if spec.kind == 'F':
+                    height, width, channels = 1, 1, height * width * channels
+                if math.prod(spec.size) * channels > LARGEST_KERNEL:
+                    raise ValueError(f'it would have {math.prod(spec.size) * channels:.0e} weights, more than '
+                                     f'{LARGEST_KERNEL:.0e}')
+                channels = spec.size[0]
         except ValueError as e:
-            raise ValueError(f'layer {i}, {entry!r}: {e}') from None
+            raise ValueError(f'layer {i}, {shown(entry)}: {e}') from None
         specs.append(spec)
     if specs[-1].kind != 'F' or specs[-1].size[0] < 2:
         raise ValueError(f"the last layer must be dense with an output for each class, such as ['F', 10], "
-                         f'not {description[-1]!r}')
+                         f'not {shown(description[-1])}')
     return specs
 
 
@@ -190,21 +211,21 @@ def _parse_layer(entry: Any, bias_mode: BiasMode, is_first: bool) -> LayerSpec:
             raise ValueError(f'{kind} is {form}, without more')
         return LayerSpec(kind)
     if kind == 'D':
-        if options or len(args) != 1 or isinstance(args[0], bool) or not isinstance(args[0], (int, float)) or not (
-                0 <= args[0] < 1):
+        if options or len(args) != 1 or isinstance(args[0], bool) or not isinstance(args[0], Real) or not (
+                0 <= float(args[0]) < 1):
             raise ValueError(f'D is {form}, with a rate from 0 to below 1')
         return LayerSpec(kind, rate=float(args[0]))
     if kind == 'C' and len(args) == 2:
-        kernel = [args[1], args[1]] if isinstance(args[1], int) else args[1]
+        kernel = [args[1], args[1]] if isinstance(args[1], Integral) else args[1]
         size = (args[0], *kernel) if isinstance(kernel, (list, tuple)) and len(kernel) == 2 else ()
     else:
         size = (args[0],) if kind == 'F' and len(args) == 1 else ()
-    if not size or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in size):
+    if not size or not all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) > 0 for n in size):
         raise ValueError(f'{kind} is {form}, with whole numbers above 0')
     for key, value in options.items():
         if key not in LAYER_OPTIONS:
-            raise ValueError(f'there is no layer option {key!r}; {did_you_mean(key, LAYER_OPTIONS)}')
+            raise ValueError(f'there is no layer option {shown(key)}; {did_you_mean(key, LAYER_OPTIONS)}')
         if not isinstance(value, bool):
-            raise ValueError(f'the option {key!r} must be True or False, not {value!r}')
+            raise ValueError(f'the option {key!r} must be True or False, not {shown(value)}')
     bias = bias_mode is BiasMode.ALL or (bias_mode is BiasMode.FIRST_LAYER and is_first)
     return LayerSpec(kind, tuple(int(n) for n in size), options.get('bias', bias), options.get('act', True))
