@@ -281,8 +281,8 @@ class Core(Building):
                 with about(f'epoch {eid}'):
                     self.model.restore(run.find_model(eid))
                     last, constants = lipschitz(self.model)
-                logits = self.model.test(x, y)['y_']
-                radii = certified_radii(logits, y, last, float(np.prod(list(constants.values()))))
+                    logits = self._finite_logits(x, y)
+                    radii = certified_radii(logits, y, last, float(np.prod(list(constants.values()))))
                 res[eid] = {'radii': radii, 'q': margins(logits, y), 'lipschitz': constants}
                 summary['epochs'][eid] = {
                     'images': len(radii), 'accuracy': float((logits.argmax(axis=1) == y).mean()),
@@ -294,6 +294,12 @@ class Core(Building):
             out.write_summary(summary)
             progress.say(f'{out.res_path} written')
         return res
+
+    def _finite_logits(self, x, y) -> np.ndarray:
+        try:
+            return self.model.test(x, y)['y_']
+        except NumericalFailure as e:
+            raise ValueError(str(e)) from None
 
     def kkt(self) -> dict[int, dict[str, Any]]:
         """Measures how near the archived models ``eid`` of the run ``log`` are to a KKT point of the max-margin problem

@@ -15,7 +15,7 @@ from models.objectives import objective_of
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ['types', '_tensorflow', 'checks', 'logits', 'lr_schedulers', 'archivers', 'losses', 'initializers',
           'margins', 'replicas', 'optimizers', 'augmentation', 'stored', 'base_model', 'chains', 'simple_sequential',
-          'residual', 'certificate', 'homogeneity', 'kkt', 'keras_samples', 'keras_optimizers',
+          'residual', 'spectral', 'certificate', 'homogeneity', 'kkt', 'keras_samples', 'keras_optimizers',
           'keras_fit', 'keras_callbacks']
 ATTACKS = ['quick_gradient', 'base', 'ops', 'gradient_descent', 'minimum_norm']  # what the attacks have in common
 OBJECTIVES = ['checks', 'labels', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what they have in common
