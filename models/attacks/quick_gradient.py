@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from ..chains import chain_of
+from ..chains import chain_of, is_exactly
 
 BLOCK = 4
 """Side of the blocks of pixels whose gradients are computed together, as the channels of one convolution."""
@@ -19,26 +19,39 @@ def quick_to_differentiate(net: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]
     The gradient of a convolution with respect to an image of few channels is, as libraries compute it, a convolution
     with so few output channels that most of a vector register is idle; for the paper's MNIST CNN it takes half of the
     whole gradient. Here the gradients of 4x4 pixels are the output channels of a convolution of stride 4.
+
+    Where the network begins with anything else than a convolution known to the letter, or is not a chain of layers, it
+    is called itself; so it is, too, once it has become such a network (by low-rank adaptation, say).
     """
-    layers = chain_of(net)
-    if layers is None or not _fits(layers[0]) or tf.config.list_logical_devices('GPU'):
+    if not _is_quick(net):
         return lambda x: net(x, training=False)
 
     def call(x: tf.Tensor) -> tf.Tensor:
-        first, *others = layers
-        h = _convolution(x, tf.convert_to_tensor(first.kernel), first.padding.upper())
+        if not _is_quick(net) or x.shape.rank != 4:
+            return net(x, training=False)
+        first, *others = chain_of(net) or []
+        h = _convolution(tf.cast(x, tf.float32), tf.convert_to_tensor(first.kernel), first.padding.upper())
         if first.use_bias:
             h = tf.nn.bias_add(h, tf.convert_to_tensor(first.bias))
-        h = first.activation(h)
+        if first.activation is not None:
+            h = first.activation(h)
         for layer in others:
             h = layer(h, training=False) if layer._call_has_training_arg else layer(h)
         return h
     return call
 
 
+def _is_quick(net: keras.Model) -> bool:
+    layers = chain_of(net) or []
+    return (bool(layers) and _fits(layers[0]) and net.inputs[0].dtype == 'float32'
+            and not tf.config.list_logical_devices('GPU'))
+
+
 def _fits(layer: keras.Layer) -> bool:
-    return (type(layer) is keras.layers.Conv2D and layer.kernel.shape[2] <= 4 and layer.groups == 1
-            and layer.data_format == 'channels_last' and {*layer.strides, *layer.dilation_rate} == {1})
+    return (is_exactly(layer, keras.layers.Conv2D) and layer.kernel.shape[2] <= 4 and layer.groups == 1
+            and layer.data_format == 'channels_last' and {*layer.strides, *layer.dilation_rate} == {1}
+            and layer.compute_dtype == layer.variable_dtype == 'float32' and layer.quantization_mode is None
+            and not layer.lora_enabled)
 
 
 def _convolution(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
