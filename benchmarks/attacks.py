@@ -105,13 +105,20 @@ def bare(net, x: np.ndarray):
     return lambda: gradient(x).numpy()
 
 
+def halfway(net, steps: int) -> L2DeepFool:
+    """A DeepFool that cannot arrive, which its constructor refuses."""
+    attack = L2DeepFool(net, steps=steps, candidates=CANDIDATES)
+    attack.overshoot = -0.5
+    return attack
+
+
 def short_and_long(net) -> dict[str, dict[int, Attack]]:
     """Of each attack, a short and a long run without early ends, by their steps."""
     return {
         'CW': {n: CarliniL2(net, max_iterations=n, binary_search_steps=1, abort_early=False) for n in (10, 40)},
         'DDN': {n: DDN(net, steps=n) for n in (10, 40)},
         'FMN': {n: FMN(net, steps=n) for n in (10, 40)},
-        'DeepFool': {n: L2DeepFool(net, steps=n, candidates=CANDIDATES, overshoot=-0.5) for n in (1, 5)},
+        'DeepFool': {n: halfway(net, n) for n in (1, 5)},
         'PGD': {n: PGD(net, eps_list=[1e-6], k=n, repeat=1) for n in (10, 40)},
     }
 

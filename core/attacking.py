@@ -9,6 +9,7 @@ import numpy as np
 
 from models import Model
 from models.attacks import Attack, AttackResult
+from models.attacks.doubts import REASONS, sentence
 
 from . import progress
 from .batches import Batches
@@ -49,7 +50,8 @@ class Attacking(Batches):
                  devices: Devices | None = None):
         super().__init__(list(attacks), images, labels, indices, batch_size, out, devices)
         self.attacks = dict(attacks)
-        self.norm = next(attack.norm for _, attack in attacks.values())
+        first = next(attack for _, attack in attacks.values())
+        self.norm, self.depends_on_scale = first.norm, first.depends_on_scale
         self.run_dir = run
         self.seed = list(seed)
         self.grid = list(grid if grid is not None else GRIDS[self.norm])
@@ -81,14 +83,16 @@ class Attacking(Batches):
             'clean': x, 'images': result.images, 'distances': result.distances, 'success': result.success,
             'clean_class': attack.logits(x).argmax(axis=1), 'class': attack.logits(result.images).argmax(axis=1),
             'errors': _errors(result, x), **({} if result.eps is None else {'eps': result.eps}),
+            **result.doubts.arrays(),
         }
 
     def _join(self, eids: Sequence[int], starts: Sequence[int]) -> tuple[dict[int, Any], dict[str, Any]]:
         res: dict[int, Any] = {}
-        summary = {**self.about_it, 'norm': self.norm, 'epochs': {}}
+        summary = {**self.about_it, 'norm': self.norm, 'depends_on_scale': self.depends_on_scale, 'epochs': {}}
         for eid in eids:
             parts = [{k: v for k, v in self.out.read_part(eid, start).items() if k != 'clean'} for start in starts]
-            joined = {name: np.concatenate([p[name] for p in parts]) for name in _JOINED if name in parts[0]}
+            joined = {name: np.concatenate([p[name] for p in parts])
+                      for name in (*_JOINED, *REASONS) if all(name in p for p in parts)}
             res[eid] = {'images': joined['images'], 'errors': joined['errors']}
             summary['epochs'][eid] = {**self._summary(joined), 'seconds': sum(float(p['time']) for p in parts)}
         return res, summary
@@ -98,6 +102,8 @@ class Attacking(Batches):
 
     def _print(self, eid: int, summary: Mapping[str, Any]) -> None:
         progress.print_attack(eid, summary, self.norm)
+        if doubts := sentence(summary['doubtful']):
+            progress.say(f'note: {doubts}')
 
     def _summary(self, a: Mapping[str, np.ndarray]) -> dict[str, Any]:
         size = a.get('eps', a['distances'])
@@ -108,6 +114,7 @@ class Attacking(Batches):
             'success_rate': float(a['success'].mean()),
             **distribution(a['distances']),
             'robust_accuracy': {f'{eps:g}': float((size > eps).mean()) for eps in self.grid},
+            'doubtful': _doubtful(a),
         }
 
 
@@ -119,6 +126,13 @@ def distribution(sizes: np.ndarray) -> dict[str, Any]:
         'mean': float(finite.mean()) if len(finite) else None,
         'quantiles': {f'{q:g}': float(np.quantile(sizes, q, method='inverted_cdf')) for q in QUANTILES},
     }
+
+
+def _doubtful(a: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """How many images may be less robust than was found, in all and by each reason; see ``models.attacks.doubts``."""
+    reasons = {name: a[name] for name in REASONS if name in a}  # evaluations begun before there were any have none
+    doubtful = np.any(list(reasons.values()), axis=0) if reasons else np.zeros(0, bool)
+    return {'images': int(doubtful.sum()), **{name: int(found.sum()) for name, found in reasons.items()}}
 
 
 def _errors(result: AttackResult, x: np.ndarray) -> np.ndarray:

@@ -74,8 +74,10 @@ class Transfer(Batches):
             self._restored[device] = eid
         made = self._images(x, y, start, device)
         predicted, by_source = ([a.logits(images).argmax(axis=1) for images in (x, *made)] for a in (target, source))
+        # Where the source has no gradient an image stays as it is, which says nothing about the network.
+        unmoved = np.array([(images == x).all(axis=(1, 2, 3)) for images in made])
         return {'class': np.array(predicted[1:]), 'clean_class': predicted[0], 'right': predicted[-1] == y,
-                'source_class': np.array(by_source[1:]), 'source_clean_class': by_source[0]}
+                'unmoved': unmoved, 'source_class': np.array(by_source[1:]), 'source_clean_class': by_source[0]}
 
     def _images(self, x: np.ndarray, y: np.ndarray, start: int, device: str | None) -> list[np.ndarray]:
         """Adversarial images of each size. Those of a source of its own serve every epoch."""
@@ -91,7 +93,8 @@ class Transfer(Batches):
         summary = {**self.about_it, 'eps': self.eps, 'epochs': {}}
         for eid in eids:
             parts = [self.out.read_part(eid, start) for start in starts]
-            joined = {name: np.concatenate([p[name] for p in parts], axis=-1) for name in parts[0] if name != 'time'}
+            joined = {name: np.concatenate([p[name] for p in parts], axis=-1)
+                      for name in parts[0] if name != 'time' and all(name in p for p in parts)}
             label = joined['label']
             clean, by_eps, source_clean, source_by_eps = (
                 (joined[name] == label).mean(axis=-1)
@@ -103,6 +106,8 @@ class Transfer(Batches):
                 'images': len(label), 'images_asked_for': len(self.images), 'accuracy': float(clean),
                 'accuracy_under_attack': self._named(by_eps), 'source_accuracy': float(source_clean),
                 'source_accuracy_under_attack': self._named(source_by_eps),
+                'unmoved': int((joined['unmoved'].all(axis=0) & (joined['clean_class'] == label)).sum())
+                if 'unmoved' in joined else 0,
                 'seconds': sum(float(p['time']) for p in parts)}
         return res, summary
 
@@ -114,3 +119,6 @@ class Transfer(Batches):
 
     def _print(self, eid: int, summary: Mapping[str, Any]) -> None:
         progress.print_transfer(eid, summary, self.source)
+        if summary['unmoved']:
+            progress.say(f"note: {summary['unmoved']} images, counted as right, stayed as they were for want of a "
+                         'gradient; that says nothing about the network')

@@ -7,6 +7,7 @@ values.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras
@@ -40,7 +41,11 @@ def require_logits(net: Any, what: str) -> None:
     require_logit_structure(net, what)
     if inputs and None not in inputs[0].shape[1:]:
         noise = np.random.default_rng(0).uniform(size=(PROBES, *inputs[0].shape[1:]))
-        require_logit_values(net(tf.cast(noise, inputs[0].dtype), training=False), what)
+        try:
+            values = net(tf.cast(noise, inputs[0].dtype), training=False)
+        except tf.errors.OpError as e:  # a convolution with channels first, on a CPU
+            raise ValueError(f'the model does not run here: {_reason(e)}') from None
+        require_logit_values(values, what)
 
 
 def require_logit_structure(net: Any, what: str) -> None:
@@ -58,6 +63,13 @@ def require_logit_structure(net: Any, what: str) -> None:
         require_logit_shape(tuple(outputs[0].shape), what)
         if _ends_in_probabilities(outputs[0]):
             raise ValueError(_PROBABILITIES.format(what))
+
+
+def _reason(e: tf.errors.OpError) -> str:
+    """The sentence in what TensorFlow says, which Keras wraps in an account of the call."""
+    lines = [line for line in re.sub(r'\x1b\[\d+m', '', e.message).splitlines() if line.strip()]
+    line = lines[1] if len(lines) > 1 and lines[0].startswith('Exception encountered') else lines[0]
+    return re.sub(r'\{\{.*?\}\}|\[Op:.*?\]', '', line).strip()
 
 
 def require_logit_values(logits: Any, what: str) -> None:

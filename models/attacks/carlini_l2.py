@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from . import ops
-from .base import LABELS, PER_IMAGE, SLACK, Attack, Net, Proposal
+from .. import checks
+from . import leads, ops
+from .base import IMAGES, LABELS, PER_IMAGE, Attack, Net, Proposal
 
 _NEVER = 1e10
 """Distance of an image for which nothing was found, and upper bound of a constant that never succeeded."""
@@ -28,7 +29,7 @@ class CarliniL2(Attack):
     little on its batch.
 
     Args:
-        model: ``Model``, or any Keras model that maps images to logits.
+        model: ``Model``, or any built Keras model that maps images to logits.
         batch_size: images attacked together; None for all that are given.
         confidence: by how much, in logits, the wrong class must lead.
         targeted: whether labels name the class to reach. (Default of the original: True.)
@@ -51,19 +52,21 @@ class CarliniL2(Attack):
                  abort_early: bool = True, initial_const: float = 1e-3, boxmin: float = 0.0, boxmax: float = 1.0,
                  normalize_output: bool = False):
         super().__init__(model)
-        self.batch_size = batch_size
-        self.confidence = confidence
-        self.targeted = targeted
-        self.learning_rate = learning_rate
-        self.binary_search_steps = binary_search_steps
-        self.max_iterations = max_iterations
-        self.abort_early = abort_early
-        self.initial_const = initial_const
-        self.bounds = (boxmin, boxmax)
-        self.normalize_output = normalize_output
+        self.batch_size = None if batch_size is None else checks.count('batch_size', batch_size)
+        self.confidence = checks.number('confidence', confidence, strict=False)
+        self.targeted = checks.flag('targeted', targeted)
+        self.learning_rate = checks.number('learning_rate', learning_rate)
+        self.binary_search_steps = checks.count('binary_search_steps', binary_search_steps)
+        self.max_iterations = checks.count('max_iterations', max_iterations)
+        self.abort_early = checks.flag('abort_early', abort_early)
+        self.initial_const = checks.number('initial_const', initial_const)
+        lowest = checks.number('boxmin', boxmin, low=-1e30)
+        self.bounds = (lowest, checks.number('boxmax', boxmax, low=lowest))
+        self.normalize_output = checks.flag('normalize_output', normalize_output)
+        self.depends_on_scale = not normalize_output
         self.consts = np.zeros((0, 0))
         self.iterations = np.zeros(0, int)
-        self._searched = self._compiled(self._search_step, self.images, LABELS, PER_IMAGE, PER_IMAGE, self.images)
+        self._searched = self._compiled(self._search_step, IMAGES, LABELS, PER_IMAGE, PER_IMAGE, IMAGES)
 
     def _run(self, x, y, rng):
         size = self.batch_size or len(x)
@@ -138,9 +141,10 @@ class CarliniL2(Attack):
             image = self._to_image(w + start)
             logits = self.quick_net(image)
             if self.normalize_output:
-                logits /= tf.reduce_sum(tf.abs(logits), axis=1, keepdims=True)
-            lead = ops.lead(logits, y) * (-1.0 if self.targeted else 1.0) + self.confidence
+                size = tf.reduce_sum(tf.abs(logits), axis=1, keepdims=True)
+                logits /= tf.where(size > 0, size, 1.0)
+            lead = leads.lead(logits, y) * (-1.0 if self.targeted else 1.0) + self.confidence
             l2 = tf.reduce_sum(tf.square(image - clean), axis=[1, 2, 3])
             loss = tf.reduce_sum(const * tf.maximum(0.0, lead)) + tf.reduce_sum(l2)
-        wins = lead < -SLACK * ops.largest(logits)
+        wins = lead < -self.slack * leads.largest(logits)
         return loss, tape.gradient(loss, w), image, l2, wins

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from . import ops
+from .. import checks
+from . import leads, ops
 from .base import Net
 from .minimum_norm import MinimumNormAttack
 
@@ -17,7 +18,7 @@ class DDN(MinimumNormAttack):
     the paper, which has no float32 gradient at large leads.
 
     Args:
-        model: ``Model``, or any Keras model that maps images to logits.
+        model: ``Model``, or any built Keras model that maps images to logits.
         steps: gradient steps of a search.
         gamma: the factors are 1 - gamma and 1 + gamma.
         final_gamma: what gamma is cosine-annealed to; None, as in the paper, for no change. From 0.2 to 0.01 takes a
@@ -29,24 +30,24 @@ class DDN(MinimumNormAttack):
     def __init__(self, model: Net, steps: int = 100, gamma: float = 0.05, final_gamma: float | None = None,
                  init_epsilon: float | None = 1.0, starts: int = 1):
         super().__init__(model, steps, starts)
-        self.gamma = gamma
-        self.final_gamma = gamma if final_gamma is None else final_gamma
-        self.init_epsilon = init_epsilon
+        self.gamma = checks.number('gamma', gamma, high=0.99)
+        self.final_gamma = self.gamma if final_gamma is None else checks.number('final_gamma', final_gamma, high=0.99)
+        self.init_epsilon = None if init_epsilon is None else checks.number('init_epsilon', init_epsilon)
 
     def _search(self, x, y, delta, best, best_norm):
-        spread = ops.inverse_spread(self.quick_net(x), y)
+        spread = self._spread(x, y)
         furthest = ops.furthest_l2(x, self.bounds)
-        epsilon = tf.fill([tf.shape(x)[0]], 1.0 if self.init_epsilon is None else float(self.init_epsilon))
+        epsilon = tf.fill([tf.shape(x)[0]], 1.0 if self.init_epsilon is None else self.init_epsilon)
         for i in tf.range(self.steps):
-            logits, gradient = ops.lead_gradient(self.quick_net, x + delta, y, spread * ops.sharpening(i, self.steps))
-            wrong = ops.is_wrong(logits, y)
+            at = leads.slope(self.quick_net, x + delta, y, spread, leads.sharpening(i, self.steps))
+            wrong = self._is_wrong(at.logits, y)
             best, best_norm = ops.nearer(wrong, x + delta, ops.l2_norm(delta), best, best_norm)
             gamma = ops.cosine_annealed(self.gamma, self.final_gamma, i, self.steps)
             epsilon *= tf.where(wrong, 1 - gamma, 1 + gamma)
             if self.init_epsilon is None and i == 0:
-                epsilon = ops.to_boundary(ops.lead(logits, y), ops.l2_norm(gradient)) + ops.l2_norm(delta)
-            epsilon = tf.minimum(epsilon, furthest)
-            delta -= ops.cosine_annealed(1.0, 0.01, i, self.steps) * ops.unit(gradient)
+                epsilon = leads.to_boundary(at, ops.l2_norm(at.gradient)) + ops.l2_norm(delta)
+            epsilon = tf.clip_by_value(epsilon, ops.LEAST * furthest, furthest)
+            delta -= ops.cosine_annealed(1.0, 0.01, i, self.steps) * ops.unit(at.gradient)
             delta = tf.clip_by_value(x + ops.unit(delta) * ops.per_image(epsilon), *self.bounds) - x
-        wrong = ops.is_wrong(self.net(x + delta, training=False), y)
+        wrong = self._is_wrong_at(x + delta, y)
         return ops.nearer(wrong, x + delta, ops.l2_norm(delta), best, best_norm)

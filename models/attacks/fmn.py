@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from . import ops
+from .. import checks
+from . import leads, ops
 from .base import Net
 from .minimum_norm import MinimumNormAttack
 
@@ -17,10 +18,10 @@ class FMN(MinimumNormAttack):
     2102.12827, algorithm 1).
 
     The first radius is lengthened by gamma too: where the box clips every step, the paper's approaches the boundary
-    from within and may never cross it.
+    from within and may never cross it. For the same reason an L2 step leaves out what the box would take from it.
 
     Args:
-        model: ``Model``, or any Keras model that maps images to logits.
+        model: ``Model``, or any built Keras model that maps images to logits.
         steps: gradient steps of a search.
         alpha: L2 length of the first step; steps are cosine-annealed to a hundredth of it.
         gamma: first relative change of the radius, cosine-annealed to 0.001.
@@ -31,35 +32,33 @@ class FMN(MinimumNormAttack):
     def __init__(self, model: Net, steps: int = 100, alpha: float = 1.0, gamma: float = 0.05, norm: str = 'L2',
                  starts: int = 1):
         super().__init__(model, steps, starts)
-        if norm not in ('L2', 'Linf'):
-            raise ValueError(f"norm must be 'L2' or 'Linf', not {norm!r}")
-        self.alpha = alpha
-        self.gamma = gamma
-        self.norm = norm
+        self.alpha = checks.number('alpha', alpha)
+        self.gamma = checks.number('gamma', gamma, high=0.99)
+        self.norm = checks.one_of('norm', norm, ('L2', 'Linf'))
 
     def _search(self, x, y, delta, best, best_norm):
         flat = self.norm == 'Linf'
         size = ops.linf_norm if flat else ops.l2_norm
-        spread = ops.inverse_spread(self.quick_net(x), y)
+        spread = self._spread(x, y)
         furthest = ops.linf_norm(tf.ones_like(x)) if flat else ops.furthest_l2(x, self.bounds)
         epsilon = tf.fill([tf.shape(x)[0]], np.float32(np.inf))
         found = tf.zeros_like(y, tf.bool)
         own_norm = tf.fill([tf.shape(x)[0]], np.float32(np.inf))  # of this search, which steers by it
         for i in tf.range(self.steps):
-            logits, gradient = ops.lead_gradient(self.quick_net, x + delta, y, spread * ops.sharpening(i, self.steps))
-            wrong, norm = ops.is_wrong(logits, y), size(delta)
+            at = leads.slope(self.quick_net, x + delta, y, spread, leads.sharpening(i, self.steps),
+                             None if flat else self.bounds)
+            wrong, norm = self._is_wrong(at.logits, y), size(delta)
             best, best_norm = ops.nearer(wrong, x + delta, norm, best, best_norm)
             own_norm = tf.where(wrong, tf.minimum(own_norm, norm), own_norm)
             found |= wrong
-            dual = tf.reduce_sum(tf.abs(gradient), axis=[1, 2, 3]) if flat else ops.l2_norm(gradient)
+            dual = tf.reduce_sum(tf.abs(at.gradient), axis=[1, 2, 3]) if flat else ops.l2_norm(at.gradient)
             gamma = ops.cosine_annealed(self.gamma, 0.001, i, self.steps)
-            to_boundary = ops.to_boundary(ops.lead(logits, y), dual)
-            grown = tf.where(found, epsilon, norm + to_boundary) * (1 + gamma)
+            grown = tf.where(found, epsilon, norm + leads.to_boundary(at, dual)) * (1 + gamma)
             epsilon = tf.where(wrong, tf.minimum(epsilon * (1 - gamma), own_norm), grown)
-            epsilon = tf.minimum(epsilon, furthest)
-            delta -= ops.cosine_annealed(self.alpha, self.alpha / 100, i, self.steps) * ops.unit(gradient)
+            epsilon = tf.clip_by_value(epsilon, ops.LEAST * furthest, furthest)
+            delta -= ops.cosine_annealed(self.alpha, self.alpha / 100, i, self.steps) * ops.unit(at.gradient)
             radius = ops.per_image(epsilon)
             delta = tf.clip_by_value(delta, -radius, radius) if flat else ops.within_l2(delta, epsilon)
             delta = tf.clip_by_value(x + delta, *self.bounds) - x
-        wrong = ops.is_wrong(self.net(x + delta, training=False), y)
+        wrong = self._is_wrong_at(x + delta, y)
         return ops.nearer(wrong, x + delta, size(delta), best, best_norm)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from . import ops
-from .base import LABELS, PER_IMAGE, Attack, Net, Proposal
+from .. import checks
+from . import leads, ops
+from .base import IMAGES, LABELS, PER_IMAGE, Attack, Net, Proposal
 
 
 class L2BIM(Attack):
@@ -18,7 +19,7 @@ class L2BIM(Attack):
     ``search_steps`` times, and is then bisected ``search_steps`` times.
 
     Args:
-        model: ``Model``, or any Keras model that maps images to logits.
+        model: ``Model``, or any built Keras model that maps images to logits.
         stepsize: size of a step, root mean square over pixels, at the budget ``epsilon``.
         iterations: steps for each budget.
         epsilon: the first budget, root mean square over pixels.
@@ -29,12 +30,12 @@ class L2BIM(Attack):
     def __init__(self, model: Net, stepsize: float = 0.05, iterations: int = 10, epsilon: float = 0.3,
                  search_steps: int = 20, compact: bool = True):
         super().__init__(model)
-        self.stepsize = stepsize
-        self.iterations = iterations
-        self.epsilon = epsilon
-        self.search_steps = search_steps
-        self.compact = compact
-        self._tried = self._compiled(self._try, self.images, LABELS, PER_IMAGE)
+        self.stepsize = checks.number('stepsize', stepsize)
+        self.iterations = checks.count('iterations', iterations)
+        self.epsilon = checks.number('epsilon', epsilon)
+        self.search_steps = checks.count('search_steps', search_steps)
+        self.compact = checks.flag('compact', compact)
+        self._tried = self._compiled(self._try, IMAGES, LABELS, PER_IMAGE)
 
     def _run(self, x, y, rng):
         best, best_norm = np.zeros_like(x), np.full(len(x), np.inf)
@@ -67,7 +68,7 @@ class L2BIM(Attack):
         def step(i, state, fixed):
             (at, _), (clean, y, eps) = state, fixed
             logits, gradient = ops.value_and_gradient(self.quick_net, at, lambda z: self._cross_entropy(z, y))
-            wrong = ops.is_wrong(logits, y)
+            wrong = self._is_wrong(logits, y)
             size = ops.per_image(eps * (self.stepsize / self.epsilon) * pixels)
             moved = ops.within_l2(at + size * ops.unit(gradient) - clean, eps * pixels)
             at = tf.where(ops.per_image(wrong), at, tf.clip_by_value(clean + moved, *self.bounds))
@@ -75,9 +76,10 @@ class L2BIM(Attack):
 
         found = tf.zeros_like(y, tf.bool)
         at, found = ops.compacting_loop(step, [x, found], [x, y, eps], self.iterations, self.compact)
-        return at, found | ops.is_wrong(self.net(at, training=False), y)
+        return at, found | self._is_wrong_at(at, y)
 
     @staticmethod
     def _cross_entropy(logits, y):
-        scaled = logits / ops.largest(logits)[:, tf.newaxis]
+        size = leads.largest(logits)
+        scaled = logits / tf.where(size > 0, size, 1.0)[:, tf.newaxis]
         return tf.nn.sparse_softmax_cross_entropy_with_logits(y, scaled)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from . import ops
-from .base import LABELS, SLACK, Attack, Net, Proposal
+from .. import checks
+from . import leads, ops
+from .base import IMAGES, LABELS, Attack, Net, Proposal
 
 
 class L2DeepFool(Attack):
@@ -15,7 +16,7 @@ class L2DeepFool(Attack):
     clean image, with the overshoot applied to every step, and clipping to the box after each.
 
     Args:
-        model: ``Model``, or any Keras model that maps images to logits.
+        model: ``Model``, or any built Keras model that maps images to logits.
         steps: the most steps for an image.
         overshoot: by how much of itself a step is lengthened.
         candidates: number of classes, the right one included, whose boundaries are considered.
@@ -28,21 +29,22 @@ class L2DeepFool(Attack):
     def __init__(self, model: Net, steps: int = 1000, overshoot: float = 0.05, candidates: int = 10,
                  normalize_output: bool = False, compact: bool = True):
         super().__init__(model)
-        self.steps = steps
-        self.overshoot = overshoot
-        self.candidates = min(candidates, int(self.net.output_shape[-1]))
-        self.normalize_output = normalize_output
-        self.compact = compact
-        self._searched = self._compiled(self._search, self.images, LABELS)
+        self.steps = checks.count('steps', steps)
+        self.overshoot = checks.number('overshoot', overshoot, strict=False)
+        self.candidates = checks.count('candidates', candidates, low=2)
+        self.normalize_output = checks.flag('normalize_output', normalize_output)
+        self.compact = checks.flag('compact', compact)
+        self._searched = self._compiled(self._search, IMAGES, LABELS)
 
     def _run(self, x, y, rng):
         return Proposal(*self._searched(x, y))
 
     def _search(self, x, y):
-        top = tf.math.top_k(self.net(x, training=False), self.candidates).indices
+        logits = tf.cast(self.net(x, training=False), tf.float32)
+        top = tf.math.top_k(logits, min(self.candidates, logits.shape[-1])).indices
         found = tf.zeros_like(y, tf.bool)
         x, found = ops.compacting_loop(self._step, [x, found], [y, tf.cast(top, tf.int64)], self.steps, self.compact)
-        return x, found | ops.is_wrong(self.net(x, training=False), y)
+        return x, found | self._is_wrong_at(x, y)
 
     def _step(self, i, state, fixed):
         x, _ = state
@@ -50,19 +52,22 @@ class L2DeepFool(Attack):
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(x)
             logits = self.quick_net(x)
-            scores = logits / ops.largest(logits)[:, tf.newaxis] if self.normalize_output else logits
-            gaps = [ops.logit_of(scores, candidates[:, k]) - ops.logit_of(scores, y) for k in range(self.candidates)]
-        gradients = tf.stack([tape.gradient(gap, x) for gap in gaps])  # [candidates, n, H, W, C]
+            size = leads.largest(logits)
+            unit = tf.where(size > 0, size, 1.0)  # a constant otherwise, which keeps small gradients in float32's range
+            scores = logits / (unit if self.normalize_output else tf.stop_gradient(unit))[:, tf.newaxis]
+            gaps = [leads.logit_of(scores, candidates[:, k]) - leads.logit_of(scores, y)
+                    for k in range(candidates.shape[1])]
+        gradients = tf.stack([ops.finite(tape.gradient(gap, x)) for gap in gaps])  # [candidates, n, H, W, C]
         del tape
         # Clipping to the box shortens every step, so that steps to the boundary alone would approach it for ever.
-        size = tf.abs(tf.stack(gaps)) + 2 * SLACK * ops.largest(scores)
-        norms = tf.stack([ops.l2_norm(gradients[k]) for k in range(self.candidates)])
+        size = tf.abs(tf.stack(gaps)) + 2 * self.slack * leads.largest(scores)
+        norms = tf.stack([ops.l2_norm(gradient) for gradient in tf.unstack(gradients)])
         own = tf.transpose(candidates) == y
         nearest = tf.argmin(tf.where(own | (norms == 0), x.dtype.max, size / tf.where(norms > 0, norms, 1)), axis=0)
         rows = tf.stack([nearest, tf.range(tf.size(y, out_type=tf.int64))], axis=1)
         norm = tf.gather_nd(norms, rows)
-        length = tf.where(norm > 0, tf.gather_nd(size, rows) / tf.square(norm), 0.0)
-        moved = tf.gather_nd(gradients, rows) * ops.per_image(length * (1 + self.overshoot))
-        wrong = ops.is_wrong(logits, y)
+        length = tf.where(norm > 0, tf.maximum(tf.gather_nd(size, rows) / norm, ops.LEAST), 0.0)
+        moved = ops.unit(tf.gather_nd(gradients, rows)) * ops.per_image(length * (1 + self.overshoot))
+        wrong = self._is_wrong(logits, y)
         x = tf.where(ops.per_image(wrong), x, tf.clip_by_value(x + moved, *self.bounds))
         return [x, wrong], wrong

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import checks
 from .base import Attack, Net, Proposal
 from .ddn import DDN
 from .fmn import FMN
@@ -14,14 +15,14 @@ class L2Fast(Attack):
     annealed gamma and from the linearised boundary, which suits few steps; and FMN from random points around it.
 
     Args:
-        model: ``Model``, or any Keras model that maps images to logits.
+        model: ``Model``, or any built Keras model that maps images to logits.
         steps: gradient steps of each search.
         starts: number of searches, in that order.
     """
 
     def __init__(self, model: Net, steps: int = 60, starts: int = 8):
         super().__init__(model)
-        self.starts = starts
+        self.starts = checks.count('starts', starts)
         self.fmn = FMN(model, steps)
         self.ddn = DDN(model, steps, gamma=0.2, final_gamma=0.01, init_epsilon=None)
 
@@ -32,4 +33,5 @@ class L2Fast(Attack):
             best = self.ddn.search(x, y, clean, best)
         for start in range(1, self.starts - 1):
             best = self.fmn.search(x, y, self.fmn.random_start(x, start, best, rng), best)
+        best = self.fmn.rescue(x, y, best, rng)
         return Proposal(best[0], np.isfinite(best[1]))

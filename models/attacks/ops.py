@@ -5,69 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import tensorflow as tf
 
-from .base import SLACK
+LEAST = 1e-6
+"""Of the largest distance that the box allows, or of a pixel: no search takes a shorter step or has a smaller radius.
+At a tie, where the linearised boundary is no distance away, it would not move at all."""
 
 
 def per_image(a: tf.Tensor) -> tf.Tensor:
     """[N] -> [N, 1, 1, 1]."""
     return a[:, tf.newaxis, tf.newaxis, tf.newaxis]
-
-
-def best_other(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """The largest logit of a class other than ``y``, [N]."""
-    mask = tf.one_hot(y, logits.shape[-1], on_value=True, off_value=False)
-    return tf.reduce_max(tf.where(mask, logits.dtype.min, logits), axis=1)
-
-
-def logit_of(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """The logit of class ``y``, [N]."""
-    return tf.gather(logits, y, axis=1, batch_dims=1)
-
-
-def lead(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """By how much the logit of class ``y`` leads every other, [N]; negative where the image is misclassified."""
-    return logit_of(logits, y) - best_other(logits, y)
-
-
-SOFTEST, SHARPEST = 7.0, 50.0
-"""Inverse widths of the smooth maximum of ``soft_lead`` at the first and last step, in units of the logits' spread."""
-
-
-def sharpening(i: tf.Tensor, steps: int) -> tf.Tensor:
-    """How sharp the maximum of ``soft_lead`` is at step i. Early on many classes count, so that the search is not tied
-    to the one that happens to be second at the clean image; at the end only those at the boundary do."""
-    return SOFTEST * (SHARPEST / SOFTEST) ** (tf.cast(i, tf.float32) / steps)
-
-
-def inverse_spread(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """The inverse, [N], of how far the logit of class ``y`` is from the mean of the others."""
-    classes = tf.cast(tf.shape(logits)[1], logits.dtype)
-    own = logit_of(logits, y)
-    spread = own - (tf.reduce_sum(logits, axis=1) - own) / (classes - 1)
-    return 1 / tf.where(spread > 0, spread, 1.0)
-
-
-def soft_lead(logits: tf.Tensor, y: tf.Tensor, sharp: tf.Tensor) -> tf.Tensor:
-    """``lead`` with a smooth maximum over the other classes, [N].
-
-    Its gradient has the direction of that of the cross entropy of the logits times ``sharp``, and never vanishes.
-    """
-    mask = tf.one_hot(y, logits.shape[-1], on_value=True, off_value=False)
-    others = tf.where(mask, -np.inf, logits * sharp[:, tf.newaxis])
-    return logit_of(logits, y) - tf.reduce_logsumexp(others, axis=1) / sharp
-
-
-def is_wrong(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Whether a class other than ``y`` leads by more than rounding, bool [N]."""
-    return lead(logits, y) < -SLACK * largest(logits)
-
-
-def largest(logits: tf.Tensor) -> tf.Tensor:
-    """The largest magnitude of a logit, [N]."""
-    return tf.reduce_max(tf.abs(logits), axis=1)
 
 
 def value_and_gradient(net: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, value: Callable[[tf.Tensor], tf.Tensor]
@@ -77,13 +24,30 @@ def value_and_gradient(net: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, valu
         tape.watch(x)
         logits = net(x)
         values = value(logits)
-    return logits, tape.gradient(values, x)
+    return logits, finite(tape.gradient(values, x, unconnected_gradients='zero'))
 
 
-def lead_gradient(net: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, y: tf.Tensor, sharp: tf.Tensor
-                  ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The logits at ``x``, and the gradient of ``soft_lead`` there."""
-    return value_and_gradient(net, x, lambda logits: soft_lead(logits, y, sharp))
+def finite(gradient: tf.Tensor) -> tf.Tensor:
+    """The gradient, with the largest number for what overflowed, and 0 for what is no number."""
+    largest = gradient.dtype.max
+    return tf.where(tf.math.is_nan(gradient), tf.zeros_like(gradient), tf.clip_by_value(gradient, -largest, largest))
+
+
+def inwards(gradient: tf.Tensor, x: tf.Tensor, bounds: tuple[float, float]) -> tf.Tensor:
+    """The gradient without what a step against it would lose at the walls of the box.
+
+    A descent in an L2 ball that does not leave it out stands still in corners: what the ball's projection takes from
+    the other pixels is more than they gain.
+    """
+    near = 1e-6 * (bounds[1] - bounds[0])  # a clean image plus a perturbation is rounded
+    stuck = ((x <= bounds[0] + near) & (gradient > 0)) | ((x >= bounds[1] - near) & (gradient < 0))
+    return tf.where(stuck, tf.zeros_like(gradient), gradient)
+
+
+def noise_like(x: tf.Tensor) -> tf.Tensor:
+    """A direction for images that have no gradient: always the same, and the same for all, [1, H, W, C], so that what
+    an image gets does not depend on its batch."""
+    return tf.random.stateless_normal([1, *x.shape[1:]], seed=[1906, 5890])
 
 
 def l2_norm(a: tf.Tensor) -> tf.Tensor:
@@ -115,11 +79,6 @@ def within_l2(a: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
 def furthest_l2(x: tf.Tensor, bounds: tuple[float, float]) -> tf.Tensor:
     """L2 distance of each image from the furthest corner of the box, [N]."""
     return l2_norm(tf.maximum(x - bounds[0], bounds[1] - x))
-
-
-def to_boundary(lead: tf.Tensor, dual_norm: tf.Tensor) -> tf.Tensor:
-    """Distance from the linearised boundary, [N], of images that lead by ``lead`` with a gradient of that norm."""
-    return tf.abs(lead) / tf.where(dual_norm > 0, dual_norm, 1.0)
 
 
 def nearer(wrong: tf.Tensor, x: tf.Tensor, norm: tf.Tensor, best: tf.Tensor, best_norm: tf.Tensor
