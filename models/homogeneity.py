@@ -43,8 +43,21 @@ def euler_products(net: keras.Model, variables: Sequence[tf.Variable], x: tf.Ten
 
 def euler_error(logits: np.ndarray, products: np.ndarray, degree: float) -> float:
     """The largest deviation from Euler's identity, |<theta, grad z> - degree z|, over ``degree`` times the sample's
-    largest logit; 0 for a network whose logits are all 0."""
-    logits, products = logits.astype(np.float64), products.astype(np.float64)
+    largest logit; 0 for a network whose logits are all 0.
+
+    Args:
+        logits, products: finite floats [N, C], N of at least 1; see ``euler_products``.
+        degree: the degree of homogeneity.
+
+    Raises:
+        ValueError: arrays that are not such.
+    """
+    logits, products = np.asarray(logits).astype(np.float64), np.asarray(products).astype(np.float64)
+    if logits.ndim != 2 or logits.shape != products.shape or not logits.size:
+        raise ValueError(f"Euler's identity is one of logits [N, C] and as many products, of one sample at least, not "
+                         f'of {logits.shape} and {products.shape}')
+    if not (np.isfinite(logits).all() and np.isfinite(products).all()):
+        raise ValueError("Euler's identity cannot be looked at: logits, or their derivatives, are not finite")
     size = max(abs(degree), 1) * np.abs(logits).max(axis=1, keepdims=True)
     off = np.abs(products - degree * logits)
     return float(np.divide(off, size, out=np.where(off > 0, np.inf, 0.0), where=size > 0).max())
@@ -93,7 +106,11 @@ def degrees_of(net: keras.Model, layers: Sequence[Sequence[tf.Variable]], x) -> 
         net: from inputs to logits.
         layers: variables of each layer: its kernels, then its biases.
         x: some inputs, at least one of them not zero.
+
+    Raises:
+        ValueError: inputs that are none, not finite, or all zero.
     """
+    _require_inputs(x)
     x = keras.tree.map_structure(tf.convert_to_tensor, x)
     variables = [v for vs in layers for v in vs]
     biases = [b for vs in layers for b in split_biases(vs)[1]]
@@ -130,6 +147,18 @@ def degrees_of(net: keras.Model, layers: Sequence[Sequence[tf.Variable]], x) -> 
     if len(each) < len(layers):
         return Degrees((1,) * len(layers), len(layers), False)
     return Degrees(tuple(each), sum(each), whole == sum(each))
+
+
+def _require_inputs(x) -> None:
+    """Zeros are homogeneous of any degree; but zeros among whole numbers may name something."""
+    arrays = [np.asarray(a) for a in keras.tree.flatten(x)]
+    if not arrays or any(not a.size for a in arrays):
+        raise ValueError('homogeneity is measured at one input at least')
+    floats = [a for a in arrays if np.issubdtype(a.dtype, np.floating)]
+    if not all(np.isfinite(a).all() for a in floats):
+        raise ValueError('homogeneity is measured at inputs that are finite numbers')
+    if len(floats) == len(arrays) and not any(a.any() for a in floats):
+        raise ValueError('homogeneity cannot be measured at inputs that are all zero')
 
 
 def _tenth(net: keras.Model, bias: tf.Variable, direction: tf.Tensor, x: tf.Tensor) -> float:

@@ -19,11 +19,13 @@ import tensorflow as tf
 from . import margins
 from .base_model import Model
 from .homogeneity import euler_error, euler_products
+from .logits import class_labels, require_logit_shape, require_logit_structure, require_logit_values
 from .types import NumericalFailure
 
 NEGLIGIBLE = 1e-20
 """Share of all multipliers below which a sample is left out of the gradient: far below float32's rounding of the rest,
 even of 1e9 samples, and at small losses it leaves out nearly all of them."""
+WHAT = 'a KKT point'
 EULER_SAMPLES = 2048
 """A forward-mode derivative takes several times as long as the logits alone."""
 
@@ -70,9 +72,15 @@ class KKTMeter:
 
     Args:
         model: the network.
+
+    Raises:
+        ValueError: it is no ``Model``, or gives no logits of two classes at least.
     """
 
     def __init__(self, model: Model):
+        if not isinstance(model, Model):
+            raise ValueError(f'the KKT conditions need a Model, which knows its norms, not a {type(model).__name__}')
+        require_logit_structure(model.net, WHAT)
         self.model = model
         self._batch = max(1, model.eval_batch // 8)  # a gradient keeps every activation, not only the largest
         images, logits = tf.TensorSpec(model.net.input_shape), tf.TensorSpec(model.net.output_shape)
@@ -101,9 +109,15 @@ class KKTMeter:
             y: labels, integers [N].
 
         Raises:
-            ValueError: parameters or logits that are not finite, or a gradient that vanishes.
+            ValueError: no images; images, parameters or logits that are not finite; labels that are no classes; a
+                network of probabilities; or a gradient that vanishes.
         """
-        x, labels = tf.convert_to_tensor(x, tf.float32), np.asarray(y)
+        x = tf.convert_to_tensor(x, tf.float32)
+        labels = class_labels(y, self.model.num_labels, len(x))
+        if not len(x):
+            raise ValueError('the KKT conditions are those of a training set of one image at least')
+        if not np.isfinite(x).all():
+            raise ValueError('images must be finite numbers; these have values that are not')
         order = self.model.norms().order
         if not self.model.is_finite():
             raise ValueError('the network has parameters that are not finite')
@@ -111,6 +125,7 @@ class KKTMeter:
             logits = self.model.test(x, labels)['y_']
         except NumericalFailure as e:
             raise ValueError(str(e)) from None
+        require_logit_values(logits, WHAT)
         gaps, weights, log_loss = wrong_class_weights(logits, labels)
         theta = np.concatenate([v.numpy().ravel().astype(np.float64) for v in self.model.vars])
         ascent = self._ascent(x, labels, weights)
@@ -157,15 +172,22 @@ def wrong_class_weights(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndar
     """The share of each wrong class of each sample in the gradient of the loss, at any loss.
 
     Args:
-        logits: float [N, C].
+        logits: finite floats [N, C], N of at least 1 and C of at least 2.
         labels: integers [N].
+
+    Raises:
+        ValueError: arguments that are not such, or labels that are not in 0..C - 1.
 
     Returns:
         ``(s, w, log_loss)``: s_nj, float64 [N, C], inf at the right class; w_nj = p_nj / sum(p), float64 [N, C], 0 at
         the right class, with p_nj the softmax probability of class j; natural logarithm of the mean loss.
     """
+    gaps = np.asarray(logits).astype(np.float64)
+    require_logit_shape(gaps.shape, WHAT)
+    labels = class_labels(labels, gaps.shape[1], len(gaps))
+    if not len(gaps) or not np.isfinite(gaps).all():
+        raise ValueError(f'{WHAT} needs logits of one image at least, all of them finite numbers')
     rows = np.arange(len(labels))
-    gaps = logits.astype(np.float64)
     gaps = gaps[rows, labels][:, np.newaxis] - gaps
     gaps[rows, labels] = np.inf
     log_p = -gaps - np.logaddexp.reduce(np.concatenate([-gaps, np.zeros((len(gaps), 1))], axis=1), axis=1)[:, None]
@@ -174,7 +196,16 @@ def wrong_class_weights(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndar
 
 
 def samples_of_mass(shares: np.ndarray, mass: float) -> int:
-    """The least number of samples that together have this much (0 to 1) of all multipliers; ``shares`` [N] sum to 1."""
+    """The least number of samples that together have this much (0 to 1) of all multipliers; ``shares`` [N] sum to 1.
+
+    Raises:
+        ValueError: shares that are none, or a mass that is not in [0, 1].
+    """
+    shares = np.asarray(shares, np.float64)
+    if not (shares.size and (shares >= 0).all() and 0 < shares.sum() < np.inf):
+        raise ValueError('shares must be numbers of at least 0 that are not all 0')
+    if not 0 <= mass <= 1:
+        raise ValueError(f'mass must be a number from 0 to 1, not {mass!r}')
     total = np.cumsum(np.sort(shares)[::-1])
     return int(np.searchsorted(total, mass * total[-1])) + 1
 

@@ -143,3 +143,23 @@ def test_layers_are_found_in_the_order_of_the_network_nested_ones_too_and_shared
 def test_what_is_cut_off_above_some_size_is_not_homogeneous(cut, x):
     net, layers = plain(L.Dense(12, activation=cut, use_bias=False))
     assert not degrees_of(net, layers, x).is_homogeneous
+
+
+def test_there_is_no_degree_at_inputs_that_are_none_not_finite_or_all_zero(x):
+    net, layers = plain(L.Dense(4, use_bias=False))
+    for inputs, message in ((x[:0], 'one input at least'), (0 * x, 'all zero'), (x * np.nan, 'finite numbers'),
+                            (np.full_like(x, np.inf), 'finite numbers')):
+        with pytest.raises(ValueError, match=message):
+            degrees_of(net, layers, inputs)
+    tokens = keras.Sequential([keras.Input((3,), dtype='int32'), L.Embedding(5, 4), L.Flatten(),
+                               L.Dense(2, use_bias=False)])
+    assert degrees_of(tokens, list(trained_layers(tokens).values()), np.zeros((2, 3), np.int32)).order == 2
+
+
+def test_eulers_identity_is_one_of_finite_numbers():
+    logits = np.ones((2, 3), np.float32)
+    assert euler_error(logits, 2 * logits, 2) == 0
+    for a, b, message in ((logits * np.nan, logits, 'not finite'), (logits, logits * np.inf, 'not finite'),
+                          (logits[:0], logits[:0], 'one sample at least'), (logits, logits[:1], 'as many products')):
+        with pytest.raises(ValueError, match=message):
+            euler_error(a, b, 1)

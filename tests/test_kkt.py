@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -180,6 +181,46 @@ def test_weights_without_a_direction_are_refused(digits):
         KKTMeter(linear(np.zeros((64, 10), np.float32))).measure(digits.train[0][:9], digits.train[1][:9])
     with pytest.raises(ValueError, match='not finite'):
         KKTMeter(linear(np.full((64, 10), np.nan, np.float32))).measure(digits.train[0][:9], digits.train[1][:9])
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda x, y: (x, y + 10), r'labels must be in 0..9'), (lambda x, y: (x, y - 9), r'labels must be in 0..9'),
+    (lambda x, y: (x, y[:-1]), 'labels must be 9 integers'), (lambda x, y: (x, y.astype(float)), '9 integers'),
+    (lambda x, y: (x[:0], y[:0]), 'one image at least'), (lambda x, y: (x * np.nan, y), 'images must be finite')])
+def test_the_conditions_are_those_of_images_and_of_labels_that_are_classes(change, message, digits):
+    x, y = (part[:9] for part in digits.train)
+    meter = KKTMeter(linear(np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)))
+    assert meter.measure(x, y[:, np.newaxis]).log_loss == meter.measure(x, y).log_loss
+    with pytest.raises(ValueError, match=message):
+        meter.measure(*change(x, y))
+
+
+def test_a_network_of_one_logit_or_of_probabilities_has_no_kkt_point(digits):
+    with pytest.raises(ValueError, match='not a Sequential'):
+        KKTMeter(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
+    model = linear(np.zeros((64, 10), np.float32))
+    inputs, logits = model.net.inputs, model.net.outputs[0]
+    for outputs, message in ((keras.layers.Softmax()(logits), 'the model gives probabilities; a KKT point needs'),
+                             (keras.layers.Dense(1)(logits), 'the model gives one logit; a KKT point needs two')):
+        model.net = keras.Model(inputs, outputs)
+        with pytest.raises(ValueError, match=message):
+            KKTMeter(model)
+
+
+@pytest.mark.parametrize('logits, labels, message', [
+    (np.zeros((2, 1)), [0, 0], 'the model gives one logit'), (np.zeros((2, 3)), [0, 3], r'labels must be in 0..2'),
+    (np.zeros((2, 3)), [0, -1], r'labels must be in 0..2'), (np.zeros((0, 3)), np.zeros(0, int), 'one image at least'),
+    (np.full((2, 3), np.nan), [0, 1], 'all of them finite'), (np.zeros(3), [0], r'shape \[N, C\]')])
+def test_shares_are_those_of_logits_and_classes(logits, labels, message):
+    with pytest.raises(ValueError, match=message):
+        wrong_class_weights(logits, np.array(labels))
+
+
+@pytest.mark.parametrize('shares, mass', [([], 0.5), ([0.0], 0.5), ([np.nan, 1], 0.5), ([-1, 2], 0.5), ([1.0], 2),
+                                          ([1.0], np.nan), ([1.0], -1)])
+def test_masses_are_shares_of_something(shares, mass):
+    with pytest.raises(ValueError, match='shares must be|mass must be'):
+        samples_of_mass(np.array(shares), mass)
 
 
 def measure_run(**flags) -> tuple[dict, dict]:
