@@ -175,6 +175,25 @@ def test_any_image_of_the_box_keeps_the_contract(data, net, attacks):
     np.testing.assert_array_equal(np.isfinite(result.distances), result.success)
 
 
+def test_misclassified_images_take_part_in_the_random_draws_of_linf_pgd_as_in_the_original(net, images):
+    """Beside the original's loop in NumPy, which gives them the smallest budget; the others get the same budgets."""
+    x, y = images
+    x, y = x[:12], np.where(np.arange(12) % 3, y[:12], (y[:12] + 1) % 10)
+    attack = LinfPGDAttack(net, EPS, k=10, repeat=2)
+    rng, eps, active = np.random.RandomState(7), np.full(12, np.inf), np.arange(12)
+    for budget in EPS:
+        for _ in range(2):
+            if len(active):
+                clean = x[active].astype(float)
+                start = clean + rng.uniform(-budget, budget, clean.shape)
+                _, wrong, _ = attack._descended(start, clean, y[active], budget, float(np.float32(budget * 0.1)))
+                eps[active[wrong]] = budget
+                active = active[~wrong]
+    assert (eps[::3] == EPS[0]).all() and len(set(eps)) > 2
+    result = attack.attack(x, y, np.random.RandomState(7))
+    np.testing.assert_array_equal(result.eps, np.where(np.arange(12) % 3, eps, 0))
+
+
 class Boastful(Attack):
     """Claims success for whatever it is given to propose."""
 
