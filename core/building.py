@@ -1,4 +1,5 @@
-"""What a task works on, built from FLAGS through the registries: data set, network, permutations, record."""
+"""What a task works on, built from FLAGS through the registries: data set, network, permutations, record. All that can
+be refused is refused here, before anything is written."""
 
 from __future__ import annotations
 
@@ -10,19 +11,25 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models import ARCHITECTURES, Model
+from models import ARCHITECTURES, AUGMENTATIONS, Archiver, LRScheduler, Model, TrainMode
+from models.attacks import ATTACKS
+from models.certificate import lipschitz
 
 from . import datasets, subsets
-from .devices import Devices
+from .devices import Devices, use_device
 from .errors import UserError, about
-from .flags import EVALUATIONS
+from .evaluation import MAKERS, attack_arguments, chosen_indices, refuse_attack_flags, transfer_arguments
+from .flags import EVALUATIONS, FLAGS, RECORDED_FLAGS, archiver_of, merge, objective_from, scheduler_of
 from .provenance import git_commit, versions
-from .replay import recorded_permutations
+from .replay import load_initial_weights, recorded_permutations
+from .tensorboard import require_tensorboard
 from .training import Permutations
 from .workdir import Workdir, plain
 
 PURPOSES = {'permutation': 1, 'weights': 2, 'attack': 3, 'fraction': 4, 'noise': 5}
 """Every draw is a function of (seed, purpose, epoch, retry), so that a resumed or repeated run draws the same."""
+STARTS = 64
+"""Images on which initial weights are tried."""
 
 
 class Building:
@@ -33,6 +40,7 @@ class Building:
     devices: Devices
     dataset: datasets.Dataset
     model: Model
+    _notes: list[str]
 
     def _fetch_dataset(self) -> None:
         loaded = datasets.get_dataset(self.flags['dataset'], self.flags['data_dir'])
@@ -43,9 +51,21 @@ class Building:
                 raise UserError(f'{part}_N is {n}, but {self.flags["dataset"]} has {len(x)} images')
             parts.append((x[:n], y[:n]))
         parts[0] = self._training_set(*parts[0], np.unique(loaded.train[1]))
+        if self.flags['task'] not in EVALUATIONS:
+            self._require_trainable(parts[0][1], len(loaded.train[1]))
+        self._notes = [note for part, (x, _) in zip(('training', 'test'), parts) for note in datasets.notes(part, x)]
         self.dataset = datasets.Dataset(*((tf.constant(x), tf.constant(y)) for x, y in parts))  # onto the device, once
-        if self.flags['task'] not in EVALUATIONS and self.flags['B'] > len(self.dataset.train[1]):
-            raise UserError(f'B is {self.flags["B"]}, more than the {len(self.dataset.train[1])} training images')
+
+    def _require_trainable(self, y: np.ndarray, of: int) -> None:
+        """Sees that the labels of the training images, as they are used, fill a batch and are of two classes."""
+        if self.flags['B'] > len(y):
+            raise UserError(f'B is {self.flags["B"]}, more than the {len(y)} training images')
+        if len(np.unique(y)) < 2:
+            chosen = [f'{name}={self.flags[name]}' for name in ('train_N', 'train_fraction', 'label_noise')
+                      if self.flags[name] != FLAGS[name].default]
+            left = f', which {" and ".join(chosen)} leaves of {of},' if len(y) < of and chosen else ''
+            raise UserError(f'the {len(y)} training images{left} are all of the class {y[0]}; training needs two '
+                            'classes at least, and images that are sorted by class are to be shuffled')
 
     def _training_set(self, x: np.ndarray, y: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What ``train_fraction`` leaves, and ``label_noise`` makes, of the training set.
@@ -85,10 +105,12 @@ class Building:
         (_, y), (_, y_test) = self.dataset
         with about('model'), self.devices.strategy.scope():
             self.model = self._new_model()
-            highest = int(max(tf.reduce_max(y), tf.reduce_max(y_test)))
-            if highest >= self.model.num_labels:
+            labels = np.unique(np.concatenate([y, y_test]))
+            if labels[-1] >= self.model.num_labels:
+                from_one = labels[0] > 0 and labels[-1] == self.model.num_labels
+                hint = '; labels count from 0: subtract 1 from them' if from_one else ''
                 raise ValueError(f'the network has {self.model.num_labels} outputs, but the data set has the label '
-                                 f'{highest}')
+                                 f'{labels[-1]}{hint}')
 
     def _permutations(self) -> Permutations:
         n = len(self.dataset.train[1])
@@ -99,6 +121,69 @@ class Building:
             key = [self.flags['seed'], PURPOSES['permutation'], eid, retry]
             return np.random.default_rng(np.random.SeedSequence(key)).permutation(n)
         return draw
+
+    def _prepare(self) -> tuple[LRScheduler, Archiver, Permutations]:
+        """Builds all of a run that can be refused, before anything is written."""
+        if self.flags['tensorboard']:
+            require_tensorboard()
+        if self.flags['deterministic']:
+            tf.config.experimental.enable_op_determinism()
+        frame = self.flags['log_frame0'] if self.flags['train_mode'] is TrainMode.USE_FRAME else None
+        scheduler, archiver = scheduler_of(self.flags['lr'], frame), archiver_of(self.flags['archive'])
+        objective = objective_from(self.flags, scheduler)
+        self._fetch_dataset()
+        self._build_model()
+        self.model.augment = AUGMENTATIONS[self.flags['augment']] if self.flags['augment'] else None
+        if objective is not None:
+            with about('objective'):
+                objective.layers(self.model.net)  # refuses a network before anything is written
+                self.model.minimise(objective.losses)
+        if self.flags['init_weights'] is not None:
+            load_initial_weights(self.model, self.flags['init_weights'])
+        self._require_finite_start()
+        return scheduler, archiver, self._permutations()
+
+    def refuse(self, evaluations: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raises what the training would before it writes anything, and evaluations of its network.
+
+        Args:
+            evaluations: flags of evaluations, by name.
+
+        Raises:
+            UserError: flags that cannot be used.
+        """
+        self.devices = use_device(self.flags['gpu'], self.flags['threads'])
+        self._prepare()
+        for name, flags in evaluations.items():
+            try:
+                self._refuse_evaluation(merge({k: self.flags[k] for k in RECORDED_FLAGS}, flags))
+            except UserError as e:
+                raise UserError(f'{name}: {e}') from None
+
+    def _refuse_evaluation(self, flags: Mapping[str, Any]) -> None:
+        name = flags['attack_type'].name
+        with about(f'the attack {name}'):
+            if flags['task'] == 'attack':
+                ATTACKS[name](self.model, **attack_arguments(flags))
+            if flags['task'] == 'transfer':
+                arguments = transfer_arguments(flags)
+                MAKERS[name](self.model, **arguments)
+        if flags['task'] == 'kkt':
+            refuse_attack_flags(flags)
+        if flags['task'] == 'certify':
+            with about('certificate'):
+                lipschitz(self.model)
+        chosen_indices(flags, len(getattr(self.dataset, flags['attack_set'])[0]))
+
+    def _require_finite_start(self) -> None:
+        """Sees that the initial weights give numbers.
+
+        Raises:
+            UserError: the logits of some images are not finite.
+        """
+        if not np.isfinite(self.model.predict(self.dataset.train[0][:STARTS])).all():
+            raise UserError('the initial weights cannot be used: the logits are not finite; smaller ones, by '
+                            'model.init.weight or model.init.weight_rescale, keep them so')
 
     def _record(self) -> dict[str, Any]:
         return {

@@ -6,24 +6,33 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from models import AUGMENTATIONS, EpochInfo, Model, NumericalFailure, TrainMode
+from models import EpochInfo, Model, NumericalFailure, TrainMode
 from models.attacks import ATTACKS
 from models.certificate import certified_radii, lipschitz
 from models.margins import margins
+from models.types import shown
 
 from . import progress
 from .attacking import GRIDS, Attacking, distribution
 from .building import PURPOSES, Building
 from .devices import use_device
-from .earlier import archived_epochs, different_versions, evaluated_flags, repeated_flags, resumed_flags, source_flags
+from .earlier import (
+    archived_epochs,
+    different_versions,
+    differing_flags,
+    evaluated_flags,
+    repeated_flags,
+    resumed_flags,
+    source_flags,
+)
 from .errors import UserError, about
 from .evaluation import (
     MAKERS,
@@ -33,12 +42,12 @@ from .evaluation import (
     earlier_flags,
     open_evaluation,
     portable_flags,
+    refuse_attack_flags,
     transfer_arguments,
 )
-from .flags import EVALUATIONS, FLAGS, PLACES, apply_setting, archiver_of, merge, objective_from, scheduler_of
+from .flags import EVALUATIONS, PLACES, apply_setting, checked, merge
 from .provenance import versions, without_enums
-from .replay import load_initial_weights
-from .tensorboard import ScalarLog, require_tensorboard
+from .tensorboard import ScalarLog
 from .theory import watch_kkt
 from .training import Training, TrainingSettings
 from .transfer import EPS, Transfer
@@ -64,8 +73,12 @@ class Core(Building):
 
     def __init__(self, flags: Mapping[str, Any], overrides: Mapping[str, Any] | None = None,
                  settings: Sequence[tuple[str, Any]] = (), name: str = 'temp'):
+        if not isinstance(flags, Mapping):
+            raise UserError(f"FLAGS must be a dictionary such as {{'dataset': 'digits', ...}}, not {shown(flags)}")
         given = {**flags, **(overrides or {})}
         asked = {**given, **dict(settings)}
+        asked.update({name: checked(name, asked[name]) for name in ('task', 'log', 'eval_log', 'resume', 'like')
+                      if asked.get(name) is not None})
         if asked.get('task') in ('train_peek', *EVALUATIONS):
             given = {**evaluated_flags(asked.get('log')), **given}
         if asked.get('task') in EVALUATIONS:
@@ -128,35 +141,19 @@ class Core(Building):
         Returns:
             {'flags': every flag, 'raw': {eid: record of the accepted epoch}}.
         """
-        # Everything that can be refused is built before anything is written.
-        if self.flags['tensorboard']:
-            require_tensorboard()
-        if self.flags['deterministic']:
-            tf.config.experimental.enable_op_determinism()
-        frame = self.flags['log_frame0'] if self.flags['train_mode'] is TrainMode.USE_FRAME else None
-        scheduler, archiver = scheduler_of(self.flags['lr'], frame), archiver_of(self.flags['archive'])
-        objective = objective_from(self.flags, scheduler)
-        self._fetch_dataset()
-        self._build_model()
-        self.model.augment = AUGMENTATIONS[self.flags['augment']] if self.flags['augment'] else None
-        if objective is not None:
-            with about('objective'):
-                objective.layers(self.model.net)  # refuses a network before anything is written
-                self.model.minimise(objective.losses)
-        if self.flags['init_weights'] is not None:
-            load_initial_weights(self.model, self.flags['init_weights'])
-        permutations = self._permutations()
+        scheduler, archiver, permutations = self._prepare()
         settings = TrainingSettings(**{k: self.flags[k] for k in TrainingSettings.__dataclass_fields__})
         resume = self.flags['resume'] is not None
+        record = {**self._record(), 'config': self._config}
         workdir = self._directory(lambda: Workdir(self.flags['log']) if resume else Workdir.create(
             self.flags['log'], Path('logs') / self.name))
         self.flags['log'] = str(workdir.path)
-        record = {**self._record(), 'config': self._config}
+        record['flags'] = plain(self.flags)
         if resume:
             record = self._resumed_record(workdir, record)
         with progress.copy_stdout(workdir.stdout_path), workdir.locked(progress.say):
             if not resume:
-                progress.print_flags(self.flags)
+                self._print_flags()
             earlier = self.flags['resume'] or self.flags['like']
             if earlier and (note := different_versions(Workdir(earlier), versions())):
                 progress.say(note)
@@ -178,9 +175,9 @@ class Core(Building):
         if done > self.flags['E']:
             raise UserError(f'{workdir.path} has {done} epochs already, so it cannot be resumed with '
                             f'E={self.flags["E"]}')
-        if record.get('images', now['images']) != now['images']:
-            raise UserError(f"{workdir.path} was begun on {record['images']['train']} training and "
-                            f"{record['images']['test']} test images, so it cannot be resumed on "
+        if (begun := record.get('images', now['images'])) != now['images']:
+            raise UserError(f"{workdir.path} was begun on {begun.get('train')} training and "
+                            f"{begun.get('test')} test images, so it cannot be resumed on "
                             f"{now['images']['train']} and {now['images']['test']}")
         resumed = {k: now[k] for k in ('command', 'device', 'versions', 'git_commit', 'started')}
         return {**record, 'flags': now['flags'], 'resumed': [*record.get('resumed', ()), resumed]}
@@ -204,7 +201,10 @@ class Core(Building):
         workdir = Workdir(self.flags['log'])
         eids = archived_epochs(workdir, self.flags['eid'])
         self._fetch_dataset()
-        self._build_model()
+        with self._of_the_run():
+            self._build_model()
+            with about(f'epoch {eids[0]}'):
+                self.model.restore(workdir.find_model(eids[0]))
         permutations = self._permutations()
         out = self._directory(lambda: Workdir.create(self.flags['eval_log'], parent=workdir.path / self.name))
         res: dict[int, list[Any]] = {}
@@ -227,6 +227,7 @@ class Core(Building):
                     res[eid].append((info, extra))
                 out.write_res(res)
         except NumericalFailure as e:
+            out.discard()
             raise UserError(f'training on from epoch {eid} failed: {e}; choose a smaller lr') from None
         progress.say(f'{out.res_path} written')
         return res
@@ -251,7 +252,7 @@ class Core(Building):
                     attacks[device] = model, ATTACKS[name](model, **arguments)
         out = self._evaluation(run, eids, ATTACKS[name].norm)
         with progress.copy_stdout(out.stdout_path), out.locked(progress.say):
-            progress.print_flags(self.flags)
+            self._print_flags()
             return Attacking(attacks, x, y, indices, self.flags['attack_B'], run, out,
                              [self.flags['seed'], PURPOSES['attack']], self.flags['attack_eps_list'],
                              self._about_evaluation(), self.devices).run(eids)
@@ -275,7 +276,7 @@ class Core(Building):
         res: dict[int, dict[str, Any]] = {}
         summary = {**self._about_evaluation(), 'norm': 'L2', 'epochs': {}}
         with progress.copy_stdout(out.stdout_path), out.locked(progress.say):
-            progress.print_flags(self.flags)
+            self._print_flags()
             for eid in eids:
                 start = time.perf_counter()
                 with about(f'epoch {eid}'):
@@ -311,16 +312,14 @@ class Core(Building):
         Raises:
             UserError: flags that choose images, or an epoch that was not archived.
         """
-        for flag in [name for name in FLAGS if name.startswith('attack') or name == 'lr']:
-            if self.flags[flag] != FLAGS[flag].default:
-                raise UserError(f'{flag} means nothing here: the KKT conditions are those of the whole training set')
+        refuse_attack_flags(self.flags)
         if self.flags['eval_log'] and Workdir(self.flags['eval_log']).flags_path.exists():
             raise UserError(f"{self.flags['eval_log']} already holds results; choose another directory, or none for a "
                             'new one')
         run, eids, _, _ = self._to_measure()
         out = self._evaluation(run, eids)
         with progress.copy_stdout(out.stdout_path), out.locked(progress.say):
-            progress.print_flags(self.flags)
+            self._print_flags()
             x, y = self.dataset.train
             return watch_kkt(self.model, (x, np.asarray(y)), run, eids, out,
                              {**self._about_evaluation(), 'settings': {'eid': self.flags['eid']}})
@@ -355,7 +354,7 @@ class Core(Building):
         out = self._evaluation(run, eids, source_model=digests(source, [self.flags['source_eid']]) if source else None)
         called = f"epoch {self.flags['source_eid']} of {source.path}" if source else 'itself'
         with progress.copy_stdout(out.stdout_path), out.locked(progress.say):
-            progress.print_flags(self.flags)
+            self._print_flags()
             return Transfer(networks, x, y, indices, self.flags['attack_B'], run, out,
                             self.flags['attack_eps_list'] or EPS, about_it, called, self.devices).run(eids)
 
@@ -374,12 +373,22 @@ class Core(Building):
         run = Workdir(self.flags['log'])
         eids = archived_epochs(run, self.flags['eid'])
         self._fetch_dataset()
-        self._build_model()
+        with self._of_the_run():
+            self._build_model()
         x, y = (t.numpy() for t in getattr(self.dataset, self.flags['attack_set']))
         indices = chosen_indices(self.flags, len(x))
-        with about(f'epoch {eids[0]}'):
+        with self._of_the_run(), about(f'epoch {eids[0]}'):
             self.model.restore(run.find_model(eids[0]))
         return run, eids, (x[indices], y[indices]), indices
+
+    @contextmanager
+    def _of_the_run(self) -> Iterator[None]:
+        """Adds to an error about the network how its flags differ from those of the run."""
+        try:
+            yield
+        except UserError as e:
+            differ = differing_flags(self.flags['log'], self.flags)
+            raise UserError(f'{e}; {differ}' if differ else str(e)) from None
 
     def _evaluation(self, run: Workdir, eids: list[int], norm: str | None = None, **more: Any) -> Workdir:
         record = {**self._record(), 'evaluation': self.name, 'norm': norm, 'config': self._config,
@@ -393,6 +402,11 @@ class Core(Building):
         settings = {k: plain(v) for k, v in self.flags.items() if k == 'lr' or k.startswith(kinds)}
         return {'evaluation': self.name, 'run': self.flags['log'], 'settings': settings,
                 'device': self.devices.text}
+
+    def _print_flags(self) -> None:
+        progress.print_flags(self.flags)
+        for note in self._notes:
+            progress.say(note)
 
     def _peek_frame(self) -> float | None:
         if self.flags['train_mode'] is TrainMode.NORMAL:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,10 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from models.types import did_you_mean
+from models.types import did_you_mean, shown
 
 from .errors import UserError
 from .npz import read_npz
+
+DARK = 0.25
+"""A largest pixel that says that images were meant to be scaled otherwise: 16 grey levels as uint8, say."""
 
 
 class Dataset(NamedTuple):
@@ -39,7 +43,8 @@ def get_dataset(name: str, data_dir: str | None = None) -> Dataset:
     if name.endswith('.npz'):
         return _npz(Path(name))
     if name not in DATASETS:
-        raise UserError(f"there is no data set {name!r}; {did_you_mean(name, DATASETS)}, or the path of an .npz file")
+        raise UserError(f'there is no data set {shown(name)}; {did_you_mean(name, DATASETS)}, or the path of an .npz '
+                        'file')
     if _remembered is None:
         return DATASETS[name](data_dir)
     if (name, data_dir) not in _remembered:
@@ -127,12 +132,13 @@ def _check_reachable(host: str) -> None:
 
 
 def _first_line(e: Exception) -> str:
-    text = str(e).strip().split('\n')[0]
+    """What an error of a library says, in one line, without TensorFlow's names of nodes and colours of a terminal."""
+    text = re.sub(r'\x1b\[\d*m|\{\{[^}]*\}\}|\[?\[\{\{.*|\[Op:\w+\].*', '', str(e)).strip().split('\n')[0].strip()
     return f'{type(e).__name__}: {text[:200]}' if text else type(e).__name__
 
 
 def _npz(path: Path) -> Dataset:
-    arrays = read_npz(path, 'dataset')
+    arrays = read_npz(path, 'dataset', holds='x_train, y_train, x_test and y_test')
     if missing := [n for n in ('x_train', 'y_train', 'x_test', 'y_test') if n not in arrays]:
         raise UserError(f"the data set {path} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
     dataset = Dataset(*((_images(path, x, arrays[x]), _labels(path, y, arrays[y]))
@@ -161,7 +167,9 @@ def _images(path: Path, name: str, x: np.ndarray) -> np.ndarray:
         return scale_pixels(x)
     if not np.issubdtype(x.dtype, np.floating):
         raise UserError(f'{name} of {path} must be uint8, or float in [0, 1], not {x.dtype}')
-    if x.size and not (x.min() >= 0 and x.max() <= 1):  # written so that nan is refused
+    if wrong := int(x.size - np.isfinite(x).sum()):
+        raise UserError(f'{name} of {path} has {wrong} values that are not finite; float images must be in [0, 1]')
+    if x.size and not (x.min() >= 0 and x.max() <= 1):
         raise UserError(f'{name} of {path} has values from {x.min():g} to {x.max():g}; float images must be in [0, 1]')
     return x.astype(np.float32)
 
@@ -171,9 +179,31 @@ def _labels(path: Path, name: str, y: np.ndarray) -> np.ndarray:
         y = y[:, 0]
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
         raise UserError(f'{name} of {path} must be integers of shape N, not {y.dtype} of shape {y.shape}')
+    if y.size and y.max() >= 2 ** 31:
+        raise UserError(f'{name} of {path} has the label {y.max()}; labels count classes, from 0')
     if y.size and y.min() < 0:
         raise UserError(f'{name} of {path} has the label {y.min()}; labels count from 0')
     return y.astype(np.int64)
+
+
+def notes(part: str, x: np.ndarray) -> list[str]:
+    """What may be wrong with images that can be used, a sentence each.
+
+    Args:
+        part: 'training' or 'test'.
+        x: its images, float32 in [0, 1].
+    """
+    low, high = float(x.min()), float(x.max())
+    if low == high:
+        return [f'note: every pixel of the {part} images is {high:g}, so there is nothing to tell them apart by']
+    if high > DARK:
+        return []
+    grey = round(high * 255)
+    if grey == 1 and np.float32(high) == scale_pixels(np.array(1, np.uint8)):
+        return [f'note: the {part} images have no uint8 pixels but 0 and 1, which were divided by 255; if 1 is white, '
+                'give them as floats, or times 255']
+    return [f'note: no pixel of the {part} images is above {high:.3g}, where 1 is white ({grey} of 255); images that '
+            'are this dark train slowly if at all: scale them']
 
 
 DATASETS: dict[str, Callable[[str | None], Dataset]] = {

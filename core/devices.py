@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from models.types import shown
+
 from .errors import UserError
 
 FAREWELL = 2.0
@@ -131,9 +133,9 @@ def _names(gpu: Any) -> list[str]:
         return ['auto']
     parts = gpu if isinstance(gpu, (list, tuple)) else str(gpu).split(',')
     names = [str(part).strip().lower() for part in parts]
-    gpus = all(name.isdigit() for name in names) and len(set(names)) == len(names)
+    gpus = all(name.isdecimal() and len(name) < 10 for name in names) and len(set(names)) == len(names)
     if not names or not (gpus or names == ['auto'] or set(names) == {'cpu'}):
-        raise UserError(f"--gpu takes the index of a GPU (0, 1, ...), several as in 0,1, or 'cpu', not {gpu!r}")
+        raise UserError(f"--gpu takes the index of a GPU (0, 1, ...), several as in 0,1, or 'cpu', not {shown(gpu)}")
     return names
 
 

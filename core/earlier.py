@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.types import shown
+
 from . import datasets
 from .errors import UserError
 from .flags import FLAGS, PLACES, RECORDED_FLAGS, apply_setting, merge
@@ -85,10 +87,36 @@ def resumed_flags(resume: str, config: Mapping[str, Any], overrides: Mapping[str
     return {**changed, 'resume': resume, 'log': str(run.path)}
 
 
+def differing_flags(log: str, flags: Mapping[str, Any]) -> str | None:
+    """A sentence about the flags that make another network of an evaluation's than of the run's; None if none do.
+
+    Args:
+        log: the run's working directory.
+        flags: the evaluation's.
+    """
+    its = _shaping(merge({'task': flags['task'], 'lr': 0.1, **evaluated_flags(log)}))
+    differ = [name for name, was in its.items() if _shaping(flags).get(name) != was]
+    differ += [name for name in _shaping(flags) if name not in its]
+    if not differ:
+        return None
+    name, ours = differ[0], _shaping(flags).get(differ[0])
+    return (f'the run in {log} was trained with {name}={shown(its.get(name))}, which is {shown(ours)} here: leave out '
+            f'{name}, and the evaluation takes it from the run')
+
+
+def _shaping(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that the network's layers, and the images that they take, depend on."""
+    no_layers = ('init', 'weight_decay', 'opt', 'schedule', 'clip_norm')
+    model = {f'model.{k}': plain(v) for k, v in flags['model'].items() if k not in no_layers}
+    return {'dataset': flags['dataset'], 'arch': flags['arch'], **model}
+
+
 def _flags_of(run: Workdir) -> dict[str, Any]:
     record = run.read_flags()
+    if record.get('evaluation') and record.get('run'):
+        raise UserError(f"{run.path} holds an evaluation; name the run that it is of, {record['run']}")
     flags, source = dict(record['flags']), record.get('dataset')
-    if isinstance(source, dict) and 'path' in source:
+    if isinstance(source, dict) and isinstance(source.get('path'), str):
         flags['dataset'] = source['path']
         if datasets.provenance(source['path'])['sha256'] != source.get('sha256'):
             raise UserError(f"the data set {source['path']} is not the file that the run in {run.path} was trained on")

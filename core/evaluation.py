@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from models.attacks import ATTACKS, FGSM, IFGSM, GradientDescentAttack
-from models.types import did_you_mean
+from models.types import did_you_mean, shown
 
 from .errors import UserError
-from .flags import PLACES
+from .flags import FLAGS, PLACES
 from .workdir import Workdir, plain
 
 FLAG_ARGUMENTS = {
@@ -47,11 +48,11 @@ def attack_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
         if not own:
             raise UserError(f'{flag} means nothing to the attack {name}; its arguments are {", ".join(_options(name))}')
         if flag == 'lr' and not isinstance(flags[flag], float):
-            raise UserError(f'lr must be a float for an attack, not {flags[flag]!r}')
+            raise UserError(f'lr must be a float for an attack, not {shown(flags[flag])}')
         arguments[own[0]] = flags[flag]
     for option, value in flags['attack_options'].items():
         if option not in _options(name):
-            raise UserError(f'the attack {name} has no option {option!r}; {did_you_mean(option, _options(name))}')
+            raise UserError(f'the attack {name} has no option {shown(option)}; {did_you_mean(option, _options(name))}')
         arguments[option] = _like(option, parameters[option].default, value)
     return arguments
 
@@ -75,23 +76,35 @@ def transfer_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
     return attack_arguments(flags)
 
 
+def refuse_attack_flags(flags: Mapping[str, Any]) -> None:
+    """Sees that no flag of attacks is given, where the whole training set is measured.
+
+    Raises:
+        UserError: one is.
+    """
+    for flag in [name for name in FLAGS if name.startswith('attack') or name == 'lr']:
+        if flags[flag] != FLAGS[flag].default:
+            raise UserError(f'{flag} means nothing here: the KKT conditions are those of the whole training set')
+
+
 def _options(name: str) -> list[str]:
     return [p for p in inspect.signature(ATTACKS[name]).parameters if p not in _NOT_OPTIONS]
 
 
 def _like(option: str, default: Any, value: Any) -> Any:
     """``value``, if it is the kind of thing that ``default`` is."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value) and value >= 0
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
     if isinstance(default, (bool, str)):
         fits, kind = isinstance(value, type(default)), type(default).__name__
     elif isinstance(default, int):
-        fits, kind = number and isinstance(value, int) and value >= 1, 'a whole number of at least 1'
+        fits, kind = number and isinstance(value, int) and 1 <= value < 2 ** 31, 'a whole number of at least 1'
     elif option == 'eps_list':
         fits, kind = False, 'set by attack_eps_list'
     else:
         fits, kind = number or (default is None and value is None), 'a number of at least 0'
+        kind += ', and finite' if isinstance(value, float) and value > 0 else ''
     if not fits:
-        raise UserError(f'attack_options: {option} must be {kind}, not {value!r}')
+        raise UserError(f'attack_options: {option} must be {kind}, not {shown(value)}')
     return value
 
 

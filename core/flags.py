@@ -10,8 +10,11 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Mapping
+from copy import copy
 from enum import Enum
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from models import (
     ARCHITECTURES,
@@ -27,11 +30,16 @@ from models import (
     TrainMode,
 )
 from models.attacks import AttackType
+from models.checks import number
 from models.objectives import Objective, objective_of
-from models.types import did_you_mean, lookup
+from models.types import did_you_mean, shown
 
 from .errors import UserError, about
 
+LONGEST_NAME = 255
+"""Bytes in a part of a path, on every file system in use."""
+DEEPEST = 50
+"""Lists and dictionaries in each other; what a config file needs is five or so."""
 TASKS = ('train', 'train_peek', 'attack', 'certify', 'kkt', 'transfer')
 EVALUATIONS = ('attack', 'certify', 'kkt', 'transfer')
 """Tasks that measure archived models."""
@@ -45,22 +53,16 @@ class Flag(NamedTuple):
     expects: str
 
 
-def _integer(low: int) -> Callable[[Any], int]:
+def _integer(low: int, high: int = 2 ** 31 - 1) -> Callable[[Any], int]:
     def check(value):
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError
         return value
     return check
 
 
 def _number(low: float, strict: bool = False, high: float = math.inf) -> Callable[[Any], float]:
-    def check(value):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError
-        if not low <= value <= high or math.isnan(value) or (strict and value == low):
-            raise ValueError
-        return float(value)
-    return check
+    return lambda value: number('it', value, low, strict, high)
 
 
 def _instance(*types: type) -> Callable[[Any], Any]:
@@ -72,7 +74,14 @@ def _instance(*types: type) -> Callable[[Any], Any]:
 
 
 def _path(value: Any) -> str:
-    return os.path.expanduser(_instance(str)(value))
+    path = os.path.expanduser(_instance(str)(os.fspath(value)))
+    if not path.strip() or '\0' in path or max(map(len, os.fsencode(path).split(b'/'))) > LONGEST_NAME:
+        raise ValueError
+    return path
+
+
+def _source(value: Any) -> str:
+    return '' if isinstance(value, str) and value == '' else _path(value)  # which is to be named yet, in a config file
 
 
 def _member(kind: type[Enum]) -> Callable[[Any], Enum]:
@@ -85,7 +94,7 @@ def _member(kind: type[Enum]) -> Callable[[Any], Enum]:
 
 def _one_of(*values: str) -> Callable[[Any], str]:
     def check(value):
-        if value not in values:
+        if not isinstance(value, str) or value not in values:
             raise ValueError
         return value
     return check
@@ -96,7 +105,11 @@ def _optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _count_or_all(value: Any) -> int | str:
-    return 'all' if value == 'all' else _integer(1)(value)
+    return 'all' if _is('all', value) else _integer(1)(value)
+
+
+def _is(name: str, value: Any) -> bool:
+    return isinstance(value, str) and value == name
 
 
 def _list_of(check: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
@@ -108,7 +121,7 @@ def _list_of(check: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
 
 
 def _epochs(value: Any) -> Any:
-    if value in ('last', 'all'):
+    if _is('last', value) or _is('all', value):
         return value
     if isinstance(value, (list, tuple, range)) and value:
         return [_integer(0)(v) for v in value]
@@ -116,7 +129,7 @@ def _epochs(value: Any) -> Any:
 
 
 def _epoch_or_last(value: Any) -> int | str:
-    return 'last' if value == 'last' else _integer(0)(value)
+    return 'last' if _is('last', value) else _integer(0)(value)
 
 
 def _named(bare: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -148,8 +161,8 @@ FLAGS: dict[str, Flag] = {
     'objective': Flag('cross-entropy', _instance(str, dict, list, tuple),
                       "an objective's name, a dictionary of its 'type' and arguments, or a list of such"),
     'augment': Flag(None, _optional(_one_of(*AUGMENTATIONS)), f"None, or {' or '.join(map(repr, AUGMENTATIONS))}"),
-    'lr': Flag(None, _optional(_named(_number(-math.inf))),
-               "a float, or a tuple of a scheduler's name and its arguments"),
+    'lr': Flag(None, _optional(_named(_number(0, strict=True))),
+               "a float, or a tuple of a scheduler's name and its arguments (rates are finite and above 0)"),
     'archive': Flag('idle', _named(_integer(0)),
                     "an int, an archiver's name, or a tuple of a name and arguments"),
     'E': Flag(100, _integer(1), 'a number of epochs, at least 1'),
@@ -171,16 +184,16 @@ FLAGS: dict[str, Flag] = {
     'attack_normalize_output': Flag(None, _optional(_instance(bool)), 'True or False'),
     'attack_initial_const': Flag(None, _optional(_number(0, strict=True)), 'a number above 0'),
     'attack_options': Flag({}, _instance(dict), "a dictionary of the attack's own arguments"),
-    'source': Flag(None, _optional(_path), "a run's working directory"),
+    'source': Flag(None, _optional(_source), "a run's working directory"),
     'source_eid': Flag('last', _epoch_or_last, "an epoch, or 'last'"),
     'init_weights': Flag(None, _optional(_path), 'the path of an .npz file'),
     'permutations': Flag(None, _optional(_path), 'the path of an .npz file'),
-    'seed': Flag(None, _optional(_integer(0)), 'a whole number of at least 0'),
+    'seed': Flag(None, _optional(_integer(0, 2 ** 63 - 1)), 'a whole number from 0 to 2**63 - 1'),
     'deterministic': Flag(False, _instance(bool), 'True or False'),
     'resume': Flag(None, _optional(_path), "a run's working directory"),
     'like': Flag(None, _optional(_path), "a run's working directory"),
     'gpu': Flag(None, _optional(_instance(int, str, tuple, list)), "the index of a GPU, several as in '0,1', or 'cpu'"),
-    'threads': Flag(None, _optional(_integer(1)), 'a number of CPU threads, at least 1'),
+    'threads': Flag(None, _optional(_integer(1, 1024)), 'a number of CPU threads, from 1 to 1024'),
     'data_dir': Flag(None, _optional(_path), 'a directory'),
     'log': Flag(None, _optional(_path), 'a directory'),
     'eval_log': Flag(None, _optional(_path), 'a directory'),
@@ -208,14 +221,14 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition('=')
     if not equals or not key.strip():
-        raise UserError(f'--set takes key=value, not {text!r}')
+        raise UserError(f'--set takes key=value, not {shown(text)}')
     key, value = key.strip(), value.strip()
     try:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         if value[:1] in ('(', '[', '{'):
-            raise UserError(f'--set {key}: {value} is not a Python literal (numbers are written out: 2 ** (1 / 5) is '
-                            f'{2 ** (1 / 5):.4f})') from None
+            raise UserError(f'--set {key}: {shown(value)} is not a Python literal (numbers are written out: '
+                            f'2 ** (1 / 5) is {2 ** (1 / 5):.4f})') from None
         return key, value
 
 
@@ -225,7 +238,7 @@ def apply_setting(flags: dict[str, Any], key: str, value: Any) -> None:
     Raises:
         UserError: an unknown key, or one inside something that is not a dictionary.
     """
-    *path, last = key.split('.')
+    *path, last = str(key).split('.')
     _known(path[0] if path else last, FLAGS, 'flag')
     target = flags
     for i, part in enumerate(path):
@@ -233,7 +246,7 @@ def apply_setting(flags: dict[str, Any], key: str, value: Any) -> None:
         if inner is None:
             inner = {}
         if not isinstance(inner, dict):
-            raise UserError(f"{'.'.join(path[:i + 1])} is {inner!r}, not a dictionary, so {key} cannot be set")
+            raise UserError(f"{'.'.join(path[:i + 1])} is {shown(inner)}, not a dictionary, so {key} cannot be set")
         target[part] = target = dict(inner)  # a copy: the config file's own dictionary stays as it is
     target[last] = value
 
@@ -249,16 +262,46 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in layer.items():
             _known(name, FLAGS, 'flag')
             flags[name] = value
+    flags['task'] = checked('task', flags['task'])
     for name in ('dataset', 'model') if flags['task'] in EVALUATIONS else ('dataset', 'model', 'lr'):
         if flags[name] is None:
             raise UserError(f'the flag {name!r} is missing; it must be {FLAGS[name].expects}')
-    for name, flag in FLAGS.items():
-        try:
-            flags[name] = flag.check(flags[name])
-        except (ValueError, TypeError):
-            raise UserError(f'{name} must be {flag.expects}, not {flags[name]!r}') from None
+    for name in FLAGS:
+        flags[name] = checked(name, flags[name])
     flags['model'] = _check_model(flags['model'], flags['arch'])
     return flags
+
+
+def checked(name: str, value: Any) -> Any:
+    """The value to use of a flag.
+
+    Raises:
+        UserError: the flag cannot have it.
+    """
+    flag = FLAGS[name]
+    try:
+        return flag.check(in_python(value))
+    except (ValueError, TypeError):
+        raise UserError(f'{name} must be {flag.expects}, not {shown(value)}') from None
+
+
+def in_python(value: Any, depth: int = 0) -> Any:
+    """A flag's value with Python's numbers and lists in place of NumPy's.
+
+    Raises:
+        ValueError: lists or dictionaries in each other without an end.
+    """
+    if depth > DEEPEST:
+        raise ValueError
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {k: in_python(v, depth + 1) for k, v in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(in_python(v, depth + 1) for v in value)
+    return value
 
 
 def _check_model(model: dict[str, Any], arch: str) -> dict[str, Any]:
@@ -266,9 +309,9 @@ def _check_model(model: dict[str, Any], arch: str) -> dict[str, Any]:
         _known(key, model_keys(arch), 'flag', prefix='model.')
     if 'description' in model_keys(arch) and 'description' not in model:
         raise UserError("the flag 'model.description' is missing; it must be a list of layers")
-    init = model.get('init') or {}
+    init = {} if model.get('init') is None else model['init']
     if not isinstance(init, dict):
-        raise UserError(f"model.init must be a dictionary such as {{'weight': 'he_normal'}}, not {init!r}")
+        raise UserError(f"model.init must be a dictionary such as {{'weight': 'he_normal'}}, not {shown(init)}")
     for key in init:
         _known(key, InitPolicy.DEFAULTS, 'flag', prefix='model.init.')
     model = dict(model)
@@ -276,13 +319,14 @@ def _check_model(model: dict[str, Any], arch: str) -> dict[str, Any]:
         try:
             model['bias_mode'] = _member(BiasMode)(model['bias_mode'])
         except ValueError:
-            raise UserError(f"model.bias_mode must be {_enum_names(BiasMode)}, not {model['bias_mode']!r}") from None
+            raise UserError(f"model.bias_mode must be {_enum_names(BiasMode)}, "
+                            f"not {shown(model['bias_mode'])}") from None
     return model
 
 
 def _known(key: Any, table: Any, kind: str, prefix: str = '') -> None:
     if key not in table:
-        raise UserError(f'there is no {kind} {prefix + str(key)!r}; '
+        raise UserError(f'there is no {kind} {shown(prefix + str(key))}; '
                         f'{did_you_mean(prefix + str(key), [prefix + k for k in table])}')
 
 
@@ -301,6 +345,8 @@ def scheduler_of(lr: Any, log_frame0: float | None = None) -> LRScheduler:
     else:
         raise UserError(f'lr: {type(scheduler).__name__} does not know frames; '
                         'use train_mode=NORMAL, or a constant or loss-based lr')
+    if not math.isfinite(first := copy(scheduler).get().lr):
+        raise UserError(f'lr: the first rate would be {first}; choose a smaller lr, or a smaller log_frame0')
     return scheduler
 
 
@@ -318,8 +364,8 @@ def objective_from(flags: Mapping[str, Any], scheduler: LRScheduler) -> Objectiv
             ('opt', 'gd'), ('schedule', None), ('clip_norm', None))}}
     for name, given in others.items():
         if given and not isinstance(scheduler, ConstLR):
-            raise UserError(f'{name} does not go with lr={flags["lr"]!r}: that follows the cross entropy of gradient '
-                            'descent on the training set itself, so lr must be a constant')
+            raise UserError(f'{name} does not go with lr={shown(flags["lr"])}: that follows the cross entropy of '
+                            'gradient descent on the training set itself, so lr must be a constant')
     return objective
 
 
@@ -332,14 +378,20 @@ def archiver_of(archive: Any) -> Archiver:
     return _construct('archive', 'archiver', archive, ARCHIVERS, bare='const-epoch')
 
 
+_BARE = {'lr': 'a float alone, such as 0.1, for a constant rate',
+         'archive': 'an int alone, such as 50, for every so many epochs'}
+
+
 def _construct(flag: str, kind: str, value: Any, table: Mapping[str, type], bare: str) -> Any:
     name, *args = value if isinstance(value, tuple) else (value,) if isinstance(value, str) else (bare, value)
     with about(flag):
-        cls = lookup(kind, name, table)
+        if not isinstance(name, str) or name not in table:
+            raise ValueError(f'there is no {kind} {shown(name)}; {did_you_mean(name, table)}; or give {_BARE[flag]}')
+        cls = table[name]
         signature = inspect.signature(cls)
         try:
             signature.bind(*args)
         except TypeError:
             expected = ', '.join(map(str, signature.parameters.values())) or 'nothing'
-            raise ValueError(f'{name!r} takes {expected} after its name, not {tuple(args)!r}') from None
+            raise ValueError(f'{name!r} takes {expected} after its name, not {shown(tuple(args))}') from None
         return cls(*args)

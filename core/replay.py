@@ -34,7 +34,8 @@ def recorded_permutations(path: str, n: int, batch: int) -> Permutations:
     A file without 'perm' serves training on the full batch, where the order does not matter.
 
     Raises:
-        UserError: the file cannot be read, its rows are not permutations of 0..n-1, or (when called) there are too few.
+        UserError: the file cannot be read, or its first row is not a permutation of 0..n-1; when called, a later row is
+            not, or there are too few.
     """
     perm = read_npz(path, 'permutations').get('perm')
     if perm is None and batch == n:
@@ -52,4 +53,5 @@ def recorded_permutations(path: str, n: int, batch: int) -> Permutations:
         if not (np.sort(perm[attempt]) == np.arange(n)).all():
             raise UserError(f"permutations: row {attempt} of 'perm' of {path} is not a permutation of 0..{n - 1}")
         return perm[attempt]
+    row(1, 0, 0)  # refused before anything is written
     return row

@@ -116,18 +116,38 @@ class Sweep:
             UserError: the directory cannot be used.
             KeyboardInterrupt, Interrupted: Ctrl-C or SIGTERM.
         """
-        self.out.path.mkdir(parents=True, exist_ok=True)
-        with progress.copy_stdout(self.out.stdout_path), self.out.locked(progress.say):
-            self.out.write_sweep(self.record)
-            with datasets.remembered(), Interrupts().handled(), _without_warnings_of_tracing():
-                return self._run()
+        # A GPU that is not there is warned of once, not by every run.
+        if self.places.get('gpu') is not None and use_device(self.places['gpu']).text == 'CPU':
+            self.places['gpu'] = 'cpu'
+        with datasets.remembered(), _without_warnings_of_tracing():
+            self._refuse()
+            self.out.make()
+            with progress.copy_stdout(self.out.stdout_path), self.out.locked(progress.say):
+                self.out.write_sweep(self.record)
+                with Interrupts().handled():
+                    return self._run()
+
+    def _refuse(self) -> None:
+        """Sees, before anything is written, that the runs to be made can be; those of one seed stand for all.
+
+        Raises:
+            UserError: one cannot.
+        """
+        todo = [run for run in self.runs if not self.out.of(run).flags_path.exists()]
+        for run in [run for run in todo if run.seed == todo[0].seed]:
+            # In place of a run that is named stands any: it is to be made yet.
+            evaluations = {name: {k: v if run_named_by(v) is None else run.name for k, v in flags.items()}
+                           for name, flags in self.evaluations.items()}
+            try:
+                Core(run.flags, {**self.places, 'seed': run.seed}, name=self.name).refuse(evaluations)
+            except UserError as e:
+                raise UserError(f'{run.name}: {e}') from None
+            finally:
+                keras.backend.clear_session()
 
     def _run(self) -> int:
         if self.remembered:
             progress.say('going on with ' + ' '.join(f'--set {k}={v!r}' for k, v in self.remembered.items()))
-        # A GPU that is not there is warned of once, not by every run.
-        if self.places.get('gpu') is not None and use_device(self.places['gpu']).text == 'CPU':
-            self.places['gpu'] = 'cpu'
         todo = [run for run in self.runs if not self.out.is_finished(run)]
         if len(todo) < len(self.runs):
             progress.say(f'{len(self.runs) - len(todo)} of {len(self.runs)} runs are finished')

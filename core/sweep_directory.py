@@ -44,6 +44,18 @@ class SweepDirectory(Workdir):
     def holds_sweep(cls, path: str | os.PathLike) -> bool:
         return cls(path).sweep_path.exists()
 
+    def make(self) -> None:
+        """Makes the directory.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.stdout_path.touch()
+        except OSError as e:
+            raise UserError(f'cannot write in the directory {self.path}: {e.strerror}') from None
+
     @property
     def sweep_path(self):
         return self.path / 'sweep.json'

@@ -151,6 +151,9 @@ class Training:
         return state['log_frame'], state['lr']
 
     def _check_rate(self, lr: float) -> None:
+        if not math.isfinite(lr):  # it would stay so, however often an epoch is taken back
+            raise UserError(f'the next learning rate is {lr}; let lr grow more slowly (a smaller alpha1); the run '
+                            f'ended after epoch {self._eid}')
         if lr < self.settings.lr_lb:
             raise UserError(f'the next learning rate, {lr:.3e}, is below lr_lb = {self.settings.lr_lb:.3e}; '
                             f'the run ended after epoch {self._eid}')

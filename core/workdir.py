@@ -39,6 +39,13 @@ from .errors import NotYet, UserError, writing
 from .locks import locked
 from .npz import read_npz
 
+SHOWN = 5
+"""Runs that a sentence names."""
+SEARCHED = 2000
+"""Directories that are looked through for runs."""
+_RECORD: dict[str, type] = {'config': dict, 'versions': dict, 'images': dict, 'models': dict, 'command': list,
+                            'resumed': list}
+"""What flags.json says beside the flags, and the kind of it."""
 _MODEL = re.compile(r'model-(\d+)\.keras')
 _PART = re.compile(r'(\d+)-(\d+)\.npz')
 
@@ -110,6 +117,12 @@ class Workdir:
     @property
     def parts_path(self) -> Path:
         return self.path / 'parts'
+
+    def discard(self) -> None:
+        """Removes the directory, if ``create`` made it and nothing has been written since."""
+        if [p.name for p in self.path.iterdir()] == [self.stdout_path.name] and not self.stdout_path.stat().st_size:
+            self.stdout_path.unlink()
+            self.path.rmdir()
 
     # ---- writing; each file appears whole or not at all ----
 
@@ -241,12 +254,36 @@ class Workdir:
         try:
             record = json.loads(self.flags_path.read_text())
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f'{self.path} is not the working directory of a run: it has no flags.json') from None
-        except (OSError, ValueError) as e:
-            raise UserError(f'{self.flags_path} cannot be read: {e}') from None
+            raise UserError(f'{self.path} is not the working directory of a run: it has no {self.flags_path.name}'
+                            f'{self._hint()}') from None
+        except OSError as e:
+            raise UserError(f'{self.flags_path} cannot be read: {e.strerror}') from None
+        except (ValueError, RecursionError) as e:
+            raise UserError(f'{self.flags_path} is damaged, it is not JSON: {e}') from None
         if not isinstance(record, dict) or not isinstance(record.get('flags'), dict):
             raise UserError(f"{self.flags_path} is not a run's record: it has no flags")
+        for key, kind in _RECORD.items():
+            if not isinstance(record.get(key, kind()), kind):
+                raise UserError(f"{self.flags_path} is not a run's record: its {key!r} is {record[key]!r:.50}")
         return record
+
+    def _hint(self) -> str:
+        """What this path is, where it is no run's: to be added to a sentence."""
+        if self.path.is_file():
+            return f'; it is a file: name its directory, {self.path.parent}'
+        if not self.path.is_dir():
+            return '; there is no such directory'
+        found = [str(run.path) for run in self._runs_below()]
+        more = ' ...' if len(found) > SHOWN else ''
+        return f"; there are runs below it: {', '.join(found[:SHOWN])}{more}" if found else ''
+
+    def _runs_below(self) -> list[Workdir]:
+        """Some runs below this directory: as many as are found without a long search."""
+        found = []
+        for folder, _, files in itertools.islice(os.walk(self.path), SEARCHED):
+            if self.flags_path.name in files and self.history_path.name in files:
+                found.append(Workdir(folder))
+        return sorted(found, key=lambda run: run.path)
 
     def read_summary(self) -> dict[str, Any]:
         """The summary of an evaluation; empty while there is none yet.
@@ -258,7 +295,7 @@ class Workdir:
             summary = json.loads(self.summary_path.read_text())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, RecursionError) as e:
             raise UserError(f'{self.summary_path} cannot be read: {e}') from None
         epochs = summary.get('epochs', {}) if isinstance(summary, dict) else None
         if not isinstance(epochs, dict) or not all(isinstance(numbers, dict) for numbers in epochs.values()):
@@ -327,13 +364,14 @@ class Workdir:
         try:
             lines = self.history_path.read_bytes().split(b'\n')
         except OSError:
-            raise NotYet(f'{self.path} has no history.jsonl; it is not the working directory of a run') from None
+            raise NotYet(f'{self.path} has no {self.history_path.name}; it is not the working directory of a run'
+                         f'{self._hint()}') from None
         if lines[-1]:
             print(f'warning: {self.history_path}: the last line is torn, and left out', file=sys.stderr)
         for number, line in enumerate(lines[:-1], start=1):
             try:
                 attempt = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise UserError(f'{self.history_path}, line {number}: not a line of JSON') from None
             if not isinstance(attempt, dict) or 'eid' not in attempt or 'cmd' not in attempt or (
                     attempt['cmd'] == 'go' and not isinstance(attempt.get('stats'), dict)):

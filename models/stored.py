@@ -84,14 +84,16 @@ class Stored:
         """Loads the weights of a file written by ``save``; nothing in the file is executed.
 
         Raises:
-            ValueError: it is not such a file, or of another network.
+            ValueError: it is not such a file, or of another network; the weights may then be neither.
         """
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('error')  # Keras merely warns of layers that it finds no weights for
                 self.net.load_weights(os.fspath(path))
-        except (OSError, KeyError, zipfile.BadZipFile, Warning) as e:
-            raise ValueError(f'{os.path.basename(path)} cannot be read: {e}') from None
+        except (OSError, zipfile.BadZipFile) as e:
+            raise ValueError(f'{os.path.basename(path)} cannot be read: {" ".join(str(e).split())}') from None
+        except (KeyError, ValueError, Warning):  # what Keras says is of layers and their variables, not of networks
+            raise ValueError(f'{os.path.basename(path)} does not hold the weights of this network') from None
 
 
 def _assign(what: str, named: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray]) -> None:
