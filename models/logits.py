@@ -16,6 +16,8 @@ import tensorflow as tf
 
 PROBES = 8
 """Images of noise on which a network's outputs are looked at."""
+SEVERAL = 4
+"""So many rows do not have the same sum by accident."""
 _SQUASHING = ('softmax', 'sigmoid', 'hard_sigmoid', 'sparsemax', 'sparse_sigmoid')
 """Functions whose values are probabilities; not log_softmax, whose differences are those of the logits."""
 _TRANSPARENT = ('Activation', 'Dropout', 'Reshape', 'Flatten', 'Identity', 'Permute', 'Rescaling',
@@ -80,7 +82,7 @@ def require_logit_values(logits: Any, what: str) -> None:
         what: see ``require_logits``.
 
     Raises:
-        ValueError: they have another shape, or all rows are non-negative and sum to 1.
+        ValueError: they have another shape, or are probabilities.
     """
     if not hasattr(logits, 'shape'):
         raise ValueError(f'{what} needs a model that gives logits of shape [N, C], not a {type(logits).__name__}')
@@ -93,11 +95,19 @@ _PROBABILITIES = 'the model gives probabilities; {} needs one that gives logits,
 
 
 def are_probabilities(values: Any) -> bool:
-    """Whether all rows [N, C], of an array or a tensor, are non-negative and sum to 1, as far as rounding lets them."""
+    """Whether all rows [N, C], of an array or a tensor, are non-negative and sum to 1, or several different ones to
+    the same number, as far as rounding lets them: a softmax, or a multiple of one."""
     values = tf.convert_to_tensor(values)
-    rounding = 2e-2 if values.dtype in (tf.float16, tf.bfloat16) else 1e-3
     rows = tf.cast(values, tf.float64).numpy()
-    return bool(len(rows) and (rows >= 0).all() and (np.abs(rows.sum(axis=1) - 1) < rounding).all())
+    if not len(rows) or not (rows >= 0).all():
+        return False
+    # Of several rows, it need not be exact to be no accident: what is float32 may have been a softmax in float16.
+    rounding = 2e-2 if len(rows) >= SEVERAL or values.dtype in (tf.float16, tf.bfloat16) else 1e-3
+    sums = rows.sum(axis=1)
+    if (np.abs(sums - 1) < rounding).all():
+        return True
+    alike = (np.abs(sums / np.maximum(sums.mean(), 1e-300) - 1) < 1e-3).all()
+    return bool(len(rows) >= SEVERAL and alike and (np.ptp(rows, axis=0) > 1e-2 * sums.mean()).any())
 
 
 def require_logit_shape(shape: tuple[int | None, ...], what: str) -> None:

@@ -50,6 +50,9 @@ def built(net):
     lambda: ending(L.Lambda(lambda z: tf.nn.softmax(z) * 1.0)),
     lambda: ending(L.Lambda(lambda z: tf.nn.softmax(z)), dtype='mixed_float16'),
     lambda: ending(L.Lambda(tf.nn.softmax), dtype='mixed_bfloat16'),
+    lambda: ending(L.Lambda(lambda z: tf.cast(tf.nn.softmax(z), tf.float32), dtype='float32'), dtype='mixed_bfloat16'),
+    lambda: ending(L.Lambda(lambda z: 30 * tf.nn.softmax(z))),
+    lambda: ending(L.Lambda(lambda z: tf.square(z) / tf.reduce_sum(tf.square(z), axis=1, keepdims=True))),
 ])
 def test_probabilities_are_found_by_structure_and_by_value(make):
     with pytest.raises(ValueError) as e:
@@ -62,6 +65,8 @@ def test_probabilities_are_found_by_structure_and_by_value(make):
     lambda: ending(L.Dense(10, activation='log_softmax')),
     lambda: ending(L.Dense(7, activation='softmax'), L.Dense(10)),  # attention inside
     lambda: ending(L.Dense(10, kernel_initializer='zeros')),
+    lambda: ending(L.Dense(10, kernel_initializer='zeros', bias_initializer='ones')),  # constant logits
+    lambda: ending(L.ReLU()),
     lambda: ending(keras.Sequential([keras.Input((10,)), L.Dropout(0.5)])),
     lambda: built(keras.Sequential([L.Flatten(), L.Dense(10)])),
     lambda: built(Subclassed(L.Identity())),

@@ -93,6 +93,7 @@ class Attack(ABC):
         has_budgets: whether it works within given budgets rather than minimising the distance.
         eps_list: these budgets, ascending.
         depends_on_scale: whether what is found depends on the scale of the logits.
+        is_faithful: whether it keeps the weaknesses of an original, rather than look where it need not.
         net: the Keras model.
         quick_net: the same function of the images, float32, to take gradients of.
         slack: within an attack, a wrong logit counts as ahead if it leads by this share of the largest logit, so that
@@ -104,6 +105,7 @@ class Attack(ABC):
     norm = 'L2'
     has_budgets: ClassVar[bool] = False
     depends_on_scale = False
+    is_faithful: ClassVar[bool] = False
     targeted = False
     bounds = (0.0, 1.0)
     eps_list: list[float] = []
@@ -244,8 +246,8 @@ class Attack(ABC):
         doubts.no_gradient |= lost & stood_still
         furthest = self.furthest(x)
         doubts.whole_box |= lost & (self.eps_list[-1] >= furthest if self.has_budgets else True)
-        # An attack that may be misled by the scale of the logits is compared where it found something, too.
-        rows = np.flatnonzero(size > 0 if self.depends_on_scale else lost)
+        # An attack that must be as its original is compared where it found something, too.
+        rows = np.flatnonzero(size > 0 if self.is_faithful else lost)
         if self.targeted or not len(rows):
             return doubts
         direction, blind = self._looked(x[rows], y[rows])
@@ -281,7 +283,7 @@ class Attack(ABC):
             raise ValueError('images must be finite numbers; these have values that are not')
         if x.size and not (x.min() >= self.bounds[0] and x.max() <= self.bounds[1]):
             raise ValueError(f'images must be in [{self.bounds[0]:g}, {self.bounds[1]:g}]; '
-                             f'these go from {x.min():g} to {x.max():g}')
+                             f'these go from {x.min():.9g} to {x.max():.9g}')
         return x.astype(np.float32)
 
     def _checked_logits(self, x: np.ndarray) -> np.ndarray:
