@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterable
 from numbers import Integral, Real
 from typing import Any
 
+from .types import shown
+
 
 def count(name: str, value: Any, low: int = 1) -> int:
     """A whole number of at least ``low``, Python's or NumPy's."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) < 2 ** 31:
-        raise ValueError(f'{name} must be a whole number of at least {low}, not {_shown(value)}')
+        raise ValueError(f'{name} must be a whole number of at least {low}, not {shown(value)}')
     return int(value)
 
 
@@ -22,28 +24,28 @@ def number(name: str, value: Any, low: float = 0.0, strict: bool = True, high: f
     if found is None or found < low or found > high or (strict and found == low):
         most = f' and at most {high:g}' if high < math.inf else ''
         raise ValueError(f'{name} must be a finite number {"above" if strict else "of at least"} {low:g}{most}, not '
-                         f'{_shown(value)}')
+                         f'{shown(value)}')
     return found
 
 
 def flag(name: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, bool):
-        raise ValueError(f'{name} must be True or False, not {_shown(value)}')
+        raise ValueError(f'{name} must be True or False, not {shown(value)}')
     return value
 
 
 def one_of(name: str, value: Any, known: Collection[str]) -> str:
     """One of some names."""
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f'{name} must be {" or ".join(map(repr, known))}, not {_shown(value)}')
+        raise ValueError(f'{name} must be {" or ".join(map(repr, known))}, not {shown(value)}')
     return value
 
 
 def numbers(name: str, values: Any, high: float = math.inf) -> list[float]:
     """A list, which is not empty, of finite numbers above 0; ascending and without repetition."""
     if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
-        raise ValueError(f'{name} must be a list of numbers above 0, not {_shown(values)}')
+        raise ValueError(f'{name} must be a list of numbers above 0, not {shown(values)}')
     found = sorted({number(f'each of {name}', v, high=high) for v in values})
     if not found:
         raise ValueError(f'{name} must have at least one number')
@@ -57,11 +59,3 @@ def _finite(value: Any) -> float | None:
         return float(value) if math.isfinite(value) else None
     except OverflowError:  # a whole number of hundreds of digits
         return None
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # a number of thousands of digits
-        text = f'a {type(value).__name__}'
-    return text if len(text) <= 60 else f'{text[:50]} ...'

@@ -8,6 +8,7 @@ values.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -42,12 +43,21 @@ def require_logits(net: Any, what: str) -> None:
         raise ValueError(f'{what} needs a model of one input and one output, not of {len(inputs)} and {len(outputs)}')
     require_logit_structure(net, what)
     if inputs and None not in inputs[0].shape[1:]:
-        noise = np.random.default_rng(0).uniform(size=(PROBES, *inputs[0].shape[1:]))
-        try:
-            values = net(tf.cast(noise, inputs[0].dtype), training=False)
-        except tf.errors.OpError as e:  # a convolution with channels first, on a CPU
-            raise ValueError(f'the model does not run here: {_reason(e)}') from None
-        require_logit_values(values, what)
+        require_logits_of_noise(net, inputs[0].shape[1:], what)
+
+
+def require_logits_of_noise(net: keras.Model, shape: Sequence[int], what: str) -> None:
+    """Sees that what a network gives, to images of noise of this shape, is logits; see ``require_logits``.
+
+    Raises:
+        ValueError: it is not, or the network does not run on this machine.
+    """
+    noise = np.random.default_rng(0).uniform(size=(PROBES, *shape)).astype(np.float32)
+    try:
+        values = net(noise, training=False)
+    except tf.errors.OpError as e:  # a convolution with channels first, on a CPU
+        raise ValueError(f'the model does not run here: {_reason(e)}') from None
+    require_logit_values(values, what)
 
 
 def require_logit_structure(net: Any, what: str) -> None:

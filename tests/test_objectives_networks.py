@@ -188,7 +188,7 @@ def test_channels_first_gives_what_channels_last_gives(name, batch):
 @pytest.mark.skipif(bool(tf.config.list_physical_devices('GPU')), reason='a GPU runs it')
 def test_a_network_that_cannot_be_run_here_is_refused(batch):
     net = sequential(L.Conv2D(2, 3, data_format='channels_first'), L.Flatten(), L.Dense(3), shape=(1, 8, 8))
-    with pytest.raises(ValueError, match='the model cannot be run here: .*Conv2D op currently only supports the NHWC'):
+    with pytest.raises(ValueError, match='the model does not run here: .*Conv2D op currently only supports the NHWC'):
         CrossEntropy().losses(net, np.moveaxis(batch[0], 3, 1), batch[1], True)
 
 

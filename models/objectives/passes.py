@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from ..logits import PROBES, require_logit_shape, require_logit_structure, require_logit_values
+from ..logits import require_logit_shape, require_logit_structure, require_logits_of_noise
 from ..types import did_you_mean
 from .labels import checked_labels
 from .moments import twice_differentiable_moments
@@ -193,20 +192,8 @@ def _require_logits(net: keras.Model, x: Any = None) -> None:
     if None in shape or not (tf.executing_eagerly() or not tf.distribute.has_strategy()):
         return
     with tf.init_scope():  # out of a function that is being compiled
-        noise = np.random.default_rng(0).uniform(size=(PROBES, *shape)).astype(np.float32)
-        try:
-            logits = net(noise, training=False)
-        except tf.errors.UnimplementedError as e:  # NCHW on a CPU
-            raise ValueError(f'the model cannot be run here: {_reason(e)}') from None
-        _require_shape(logits)
-        require_logit_values(logits, _NEEDS)
+        require_logits_of_noise(net, shape, _NEEDS)
     _seen_to_give_logits.add(net)
-
-
-def _reason(e: tf.errors.OpError) -> str:
-    """What TensorFlow says, without the names of nodes and what Keras wraps around it."""
-    text = next((line for line in e.message.split('\n') if '}} ' in line), e.message.split('\n')[0])
-    return text.rpartition('}} ')[2].partition(' [Op:')[0]
 
 
 def _require_shape(logits: Any) -> None:
