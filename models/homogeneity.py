@@ -6,7 +6,8 @@ One forward-mode derivative in the direction of the parameters gives <theta, gra
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import keras
@@ -25,7 +26,8 @@ class Degrees(NamedTuple):
         layers: degree of homogeneity of the logits in each layer alone.
         order: in all parameters together.
         is_homogeneous: whether the logits are homogeneous at all; if not, the degrees are those of the network without
-            the biases above its first layer, or 1 for each layer where that is not homogeneous either.
+            the biases above its first layer, or 1 for each layer where that is not homogeneous either; 0 for a layer
+            of biases alone.
     """
 
     layers: tuple[int, ...]
@@ -66,13 +68,18 @@ def euler_error(logits: np.ndarray, products: np.ndarray, degree: float) -> floa
 def trained_layers(net: keras.Model) -> dict[str, tuple[tf.Variable, ...]]:
     """The trainable variables of each leaf layer, nested or not, in the order in which they were made, by layer name.
 
-    A name that occurs again is counted: 'dense', 'dense (2)'.
+    A name that occurs again is counted: 'dense', 'dense (2)'. What a wrapper and the layer within both hold, such as
+    the kernel under a spectral normalisation, is the inner layer's. Left out are the slopes of PReLU, which are no
+    kernels: an activation that is learned.
     """
     trained = {id(v) for v in net.trainable_variables}
     found: dict[str, tuple[tf.Variable, ...]] = {}
 
     def visit(layer: keras.Layer) -> None:
-        own = [v for v in layer._trainable_variables if id(v) in trained]
+        if isinstance(layer, keras.layers.PReLU):
+            return
+        within = {id(v) for inner in layer._layers for v in inner.variables}
+        own = [v for v in layer._trainable_variables if id(v) in trained - within]
         if own:
             trained.difference_update(map(id, own))  # a layer that is used twice counts once
             names = [layer.name, *(f'{layer.name} ({i})' for i in range(2, len(found) + 2))]
@@ -85,14 +92,32 @@ def trained_layers(net: keras.Model) -> dict[str, tuple[tf.Variable, ...]]:
 
 
 def split_biases(layer: Sequence[tf.Variable]) -> tuple[list[tf.Variable], list[tf.Variable]]:
-    """Kernels and biases of a layer: a bias is what comes after the first variable and is called bias or beta."""
-    biases = [v for v in layer[1:] if _is_bias(v)]
+    """Kernels and biases of a layer: a bias is what is called bias or beta. Of a normalisation without scale nothing
+    is a kernel."""
+    biases = [v for v in layer if _is_bias(v)]
     return [v for v in layer if not any(v is b for b in biases)], biases
 
 
 def _is_bias(v: tf.Variable | keras.Variable) -> bool:
     name = v.name.split('/')[-1].split(':')[0]
     return 'bias' in name or name == 'beta'
+
+
+@contextmanager
+def _in_float32(net: keras.Model) -> Iterator[None]:
+    """Lets layers that compute in half precision compute in float32 for a while: 16 bits are too coarse to tell
+    whether Euler's identity holds."""
+    halves = [layer for layer in net._flatten_layers() if layer.compute_dtype in ('float16', 'bfloat16')]
+    kept = [layer._dtype_policy for layer in halves]  # the attribute, as the property's setter writes into maps
+    try:
+        for layer in halves:
+            policy = keras.DTypePolicy('float32')
+            policy._variable_dtype = layer.variable_dtype  # so that Keras casts variables of 16 bits
+            layer._dtype_policy = policy
+        yield
+    finally:
+        for layer, policy in zip(halves, kept):
+            layer._dtype_policy = policy
 
 
 def degrees_of(net: keras.Model, layers: Sequence[Sequence[tf.Variable]], x) -> Degrees:
@@ -111,15 +136,20 @@ def degrees_of(net: keras.Model, layers: Sequence[Sequence[tf.Variable]], x) -> 
         ValueError: inputs that are none, not finite, or all zero.
     """
     _require_inputs(x)
-    x = keras.tree.map_structure(tf.convert_to_tensor, x)
+    with _in_float32(net):
+        return _degrees(net, layers, keras.tree.map_structure(tf.convert_to_tensor, x))
+
+
+def _degrees(net: keras.Model, layers: Sequence[Sequence[tf.Variable]], x) -> Degrees:
     variables = [v for vs in layers for v in vs]
-    biases = [b for vs in layers for b in split_biases(vs)[1]]
+    kernels, biases = ([v for vs in layers for v in split_biases(vs)[i]] for i in (0, 1))
+    has_kernel = [bool(split_biases(vs)[0]) for vs in layers]
     # What is subtracted though not trained, by a batch normalisation for instance, is a bias like any other.
     means = [v.value for v in net.non_trainable_weights if v.name.endswith('mean')]
     kept = [v.numpy() for v in [*variables, *means]]
     rng = np.random.default_rng(0)
     try:
-        for kernel in [k for vs in layers for k in split_biases(vs)[0]]:
+        for kernel in kernels:
             kernel.assign(_standard(kernel.numpy(), rng))
         for bias in biases + means:
             bias.assign(tf.zeros_like(bias))
@@ -137,7 +167,8 @@ def degrees_of(net: keras.Model, layers: Sequence[Sequence[tf.Variable]], x) -> 
             for v, value in zip(variables, scaled):
                 v.assign(value)
         if whole is None:
-            for bias in [b for vs in layers[1:] for b in split_biases(vs)[1]] + means:
+            first = has_kernel.index(True) if any(has_kernel) else None
+            for bias in [b for i, vs in enumerate(layers) if i != first for b in split_biases(vs)[1]] + means:
                 bias.assign(tf.zeros_like(bias))
         measured = [_degree(net, vs, x) for vs in layers]
     finally:
@@ -145,7 +176,7 @@ def degrees_of(net: keras.Model, layers: Sequence[Sequence[tf.Variable]], x) -> 
             v.assign(value)
     each = [k for k in measured if k is not None]
     if len(each) < len(layers):
-        return Degrees((1,) * len(layers), len(layers), False)
+        return Degrees(tuple(map(int, has_kernel)), sum(has_kernel), False)
     return Degrees(tuple(each), sum(each), whole == sum(each))
 
 

@@ -19,17 +19,17 @@ import tensorflow as tf
 
 from . import margins
 from .homogeneity import degrees_of, split_biases, trained_layers
+from .keras_fit import conflicts, other_losses, surroundings
+from .keras_optimizers import averages_weights, move_frame, require_proportional, require_settable_rate, set_rate
+from .keras_samples import Samples
 from .losses import HPSparseSoftmaxCrossEntropy
 from .lr_schedulers import LossBasedLRv1
 from .types import did_you_mean
 
 LOWEST_LOG_LOSS = -80.0
 """Below this float32 holds neither the rate, about 1 / loss, nor gradients, about as large as the loss."""
-BATCH_SIZE = 512
 SAMPLES_FOR_DEGREES = 8
-
-
-_NOT_PROPORTIONAL = ('weight_decay', 'clipnorm', 'clipvalue', 'global_clipnorm')
+SAMPLES_FOR_LOSSES = 8
 
 
 class LossBasedLR(keras.callbacks.Callback):
@@ -40,13 +40,18 @@ class LossBasedLR(keras.callbacks.Callback):
     next epoch tries a smaller alpha. Many attempts are meant to fail. After ``fit`` the model has its last accepted
     weights.
 
-    Compile the model with ``HPSparseSoftmaxCrossEntropy(log_frame=0.0)`` and an optimizer such as SGD, whose steps are
-    proportional to the gradient: the frame then follows the loss, and training goes on at losses of 1e-300 and below.
-    What Keras reports as ``loss`` is then in units of the frame, the loss before the epoch. With any other cross
-    entropy of the logits, training stops, with a warning, where float32 ends.
+    Compile the model with ``HPSparseSoftmaxCrossEntropy(log_frame=0.0)`` and SGD, with or without momentum, whose steps
+    are proportional to the gradient: the frame then follows the loss, and training goes on at losses of 1e-300 and
+    below. What Keras reports as ``loss`` and ``val_loss`` is then in units of the frame, the loss before the epoch.
+    With any other cross entropy of the logits, any optimizer will do, and training stops, with a warning, where float32
+    ends.
 
     Adds to the logs of each epoch 'log_loss', the natural logarithm of the loss of the weights kept; 'alpha', of the
-    attempt; and 'accepted', 1 or 0. Callbacks that read them, or that save the model, come after this one.
+    attempt; and 'accepted', 1 or 0. Callbacks that read them, or that save the model, come after this one. Keras
+    evaluates ``validation_data`` before, so 'val_loss' of a rejected epoch is that of the weights not kept.
+
+    One warning a ``fit`` says when the loss that is minimised is not the one that is judged (another loss, weights of
+    samples, regularizers), and which other callbacks set the rate, or would save or restore weights of rejected epochs.
 
     The last batch of ``fit``, if it is smaller, counts as much as a whole one: a batch size that divides the number of
     samples lets alpha be larger.
@@ -65,8 +70,10 @@ class LossBasedLR(keras.callbacks.Callback):
 
     Raises:
         TypeError: samples that are a dataset; in ``fit``, an optimizer with a schedule.
-        ValueError: numbers out of range, labels that are not integers [N]; in ``fit``, a model whose output is no
-            logits [N, C], a loss that is not finite to begin with, or with a frame a model that adds further losses.
+        ValueError: numbers out of range, samples that are not finite, labels that are not integers [N]; in ``fit``, a
+            model whose output is no logits [N, C] of these classes, an optimizer with ``use_ema``, a loss that is not
+            finite to begin with; with a frame, a model that adds further losses, or an optimizer whose steps are not
+            proportional to the gradient.
     """
 
     def __init__(self, x, y, lr: float = 0.1, alpha1: float = 2 ** (1 / 5), alpha2: float = 2 ** (1 / 10),
@@ -74,34 +81,31 @@ class LossBasedLR(keras.callbacks.Callback):
         super().__init__()
         self._scheduler = lambda: LossBasedLRv1(lr, alpha1, alpha2, eps)
         self._scheduler()  # refuses numbers that are out of range
-        self._samples = _Samples(x, y, batch_size)
+        self._samples = Samples(x, y, batch_size, type(self).__name__)
+        self.alpha, self.log_loss = float(lr), math.nan
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        try:
-            self.model.optimizer.learning_rate = float(self.model.optimizer.learning_rate)
-        except (TypeError, AttributeError):
-            raise TypeError("LossBasedLR sets the optimizer's learning rate, so that must be a number, as in "
-                            'keras.optimizers.SGD(), not a schedule') from None
+        optimizer = self.model.optimizer
+        require_settable_rate(optimizer)
         self._loss = next((loss for loss in keras.tree.flatten(self.model.loss)
                            if isinstance(loss, HPSparseSoftmaxCrossEntropy) and loss.log_frame is not None), None)
-        if self._loss is not None and self.model.losses:
-            raise ValueError('the model adds losses of its own to the cross entropy, such as those of regularizers; '
-                             'they are not in units of the frame, so leave them out')
-        optimizer = self.model.optimizer
-        if self._loss is not None and any(getattr(optimizer, name, None) for name in _NOT_PROPORTIONAL):
-            raise ValueError('with a frame, steps must be proportional to the gradient: leave out '
-                             f'{", ".join(_NOT_PROPORTIONAL)} of the optimizer')
         self._samples.prepare(self.model)
-        self.log_loss = self._samples.log_loss(self._samples.logits())
-        if not math.isfinite(self.log_loss):
-            raise ValueError('the loss is not finite before the first epoch')
-        if self._ends_here():
-            raise ValueError(_ENDS_HERE.format(self.log_loss / math.log(10)))
-        self._judge = self._scheduler()
-        self._judge.use_frame(self.log_loss)
-        self.alpha = self._judge.get().lr
-        self._keep()
-        self._set_rate()
+        adds_losses = bool(self._samples.adds_losses or self.model.losses)
+        if self._loss is not None:
+            if adds_losses:
+                raise ValueError('the model adds losses of its own to the cross entropy, such as those of '
+                                 'regularizers; they are not in units of the frame, so leave them out')
+            require_proportional(optimizer)
+        if not optimizer.built:  # so that what an attempt does to its variables can be taken back
+            optimizer.build(self.model.trainable_variables)
+        self._begin()
+        self._has_begun = False
+        self._warn(adds_losses)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if not self._has_begun and not self._is_as_kept():  # restored by a callback after this one
+            self._begin()
+        self._has_begun = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         log_loss = self._samples.log_loss(self._samples.logits())
@@ -110,6 +114,7 @@ class LossBasedLR(keras.callbacks.Callback):
         cmd, self.alpha = self._judge.get({'stats': {'loss': loss}, 'log_frame': self.log_loss})
         if cmd == 'go':
             self.log_loss = log_loss
+            self._move_frame()
             self._keep()
         else:
             self.roll_back()
@@ -129,18 +134,53 @@ class LossBasedLR(keras.callbacks.Callback):
     def _ends_here(self) -> bool:
         return self._loss is None and self.log_loss < LOWEST_LOG_LOSS
 
+    def _begin(self) -> None:
+        """Takes the weights as they are for those of an accepted epoch."""
+        self.log_loss = self._samples.log_loss(self._samples.logits())
+        if not math.isfinite(self.log_loss):
+            raise ValueError('the loss is not finite before the first epoch')
+        if self._ends_here():
+            raise ValueError(_ENDS_HERE.format(self.log_loss / math.log(10)))
+        self._judge = self._scheduler()
+        self._judge.use_frame(self.log_loss)
+        self.alpha = self._judge.get().lr
+        self._move_frame()
+        self._keep()
+        self._set_rate()
+
     def _keep(self) -> None:
         variables = [v.value for v in (*self.model.weights, *self.model.optimizer.variables)]
         self._kept = [(v, tf.identity(v)) for v in variables]
 
-    def _set_rate(self) -> None:
-        if self._loss is None:
-            self.model.optimizer.learning_rate = self.alpha * math.exp(-self.log_loss)
-        else:
+    def _is_as_kept(self) -> bool:
+        kept = self._kept[:len(self.model.weights)]
+        return all(np.array_equal(v.numpy(), value.numpy()) for v, value in kept)
+
+    def _move_frame(self) -> None:
+        if self._loss is not None and self._loss.log_frame is not None:
+            move_frame(self.model.optimizer, self._loss.log_frame, self.log_loss)
             self._loss.log_frame = self.log_loss
-            self.model.optimizer.learning_rate = self.alpha
+
+    def _set_rate(self) -> None:
+        rate = self.alpha if self._loss is not None else self.alpha * math.exp(-self.log_loss)
+        set_rate(self.model.optimizer, rate)
+
+    def _warn(self, adds_losses: bool) -> None:
+        """Says in one warning what in ``fit`` works against the judgement of epochs."""
+        around = surroundings(self.model)
+        others = other_losses(self.model, self._samples.logits(SAMPLES_FOR_LOSSES),
+                              self._samples.labels[:SAMPLES_FOR_LOSSES])
+        others += ['class_weight or sample_weight'] if around.has_weights else []
+        others += ['losses that the model adds, such as those of regularizers'] if adds_losses else []
+        found = conflicts(self, around.callbacks, MarginMonitor, self._loss is not None)
+        if others:
+            found.insert(0, _OTHER_LOSS.format(', '.join(others)))
+        if found:
+            warnings.warn(f'{type(self).__name__}: {"; ".join(found)}', stacklevel=2)
 
 
+_OTHER_LOSS = ('the loss that fit minimises is not the mean cross entropy of the logits by which epochs are judged '
+               '({}): compile the model with HPSparseSoftmaxCrossEntropy(), and leave weights and other losses out')
 _ENDS_HERE = ('the loss is 10^{:.1f}, and LossBasedLR stops where float32 cannot hold the learning rate; compile the '
               'model with HPSparseSoftmaxCrossEntropy(log_frame=0.0) to go on')
 
@@ -150,8 +190,9 @@ class MarginMonitor(keras.callbacks.Callback):
 
     They are those of ``Model.get_stats``: rho, norm_prod, q_min, q_max, acc, rho_0, ..., rhoL, q_bar_min, q_bar2_min,
     n_supp_1, ..., n_supp_7, log_loss, smoothed_margin, smoothed_margin2; see ``margins``. A layer is a leaf layer with
-    trainable variables. norm_prod is the product of the layers' norms, each to its degree of homogeneity. If the
-    network is not homogeneous, norms count all variables of the first layer and the kernels alone of the others.
+    trainable kernels, among which are the gammas of normalisations. norm_prod is the product of the layers' norms, each
+    to its degree of homogeneity. If the network is not homogeneous, norms count all variables of the first layer and
+    the kernels alone of the others. Frozen layers, the slopes of PReLU and layers of biases alone are not counted.
 
     With ``LossBasedLR``, which may restore weights, list this one after it.
 
@@ -170,31 +211,46 @@ class MarginMonitor(keras.callbacks.Callback):
 
     Raises:
         TypeError: samples that are a dataset.
-        ValueError: labels that are not integers [N]; in ``fit``, a model whose output is no logits [N, C] or that has
-            nothing to train, or an unknown name in ``log``.
+        ValueError: samples that are not finite, labels that are not integers [N], a ``log`` that is no list of names;
+            in ``fit``, a model whose output is no logits [N, C] of these classes, that has no kernel to train, or that
+            is quantised or has LoRA, or an unknown name in ``log``.
     """
 
     def __init__(self, x, y, batch_size: int | None = None,
                  log: Sequence[str] = ('log_loss', 'q_min', 'q_bar_min', 'q_bar2_min')):
         super().__init__()
-        self._samples = _Samples(x, y, batch_size)
+        self._samples = Samples(x, y, batch_size, type(self).__name__)
+        if isinstance(log, str) or not all(isinstance(name, str) for name in log):
+            raise ValueError(f"log must be a list of names, such as ['q_min'], not {log!r}")
         self._log = tuple(log)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._samples.prepare(self.model)
+        _require_kernels(self.model)
         layers = trained_layers(self.model)
-        if not layers:
-            raise ValueError('the model has no trainable variables, so it has no norm')
-        self.layers = tuple(layers)
-        self.degrees, self.order, self.is_homogeneous = degrees_of(
-            self.model, list(layers.values()), self._samples.part(0, SAMPLES_FOR_DEGREES))
-        self._counted = [vs if i == 0 or self.is_homogeneous else split_biases(vs)[0]
-                         for i, vs in enumerate(layers.values())]
+        try:
+            degrees, self.order, is_homogeneous = degrees_of(
+                self.model, list(layers.values()), self._samples.part(0, SAMPLES_FOR_DEGREES))
+        except tf.errors.UnimplementedError:
+            raise ValueError('MarginMonitor measures degrees of homogeneity without XLA, and TensorFlow does not run '
+                             'this model so; on a CPU, convolutions need the data format channels_last') from None
+        # What is trained but in no layer, such as slopes of PReLU, enters the logits too.
+        counted = sum(map(len, layers.values()))
+        self.is_homogeneous = is_homogeneous and counted == len(self.model.trainable_variables)
+        degree_of = {name: k for (name, vs), k in zip(layers.items(), degrees) if split_biases(vs)[0]}
+        if not degree_of:
+            raise ValueError('the model has no trainable variables that are kernels, so it has no norm')
+        self.layers, self.degrees = tuple(degree_of), tuple(degree_of.values())
+        self._counted = [layers[name] if i == 0 or self.is_homogeneous else split_biases(layers[name])[0]
+                         for i, name in enumerate(self.layers)]
         self.stats = self._measure()
         for name in self._log:
             if name not in self.stats:
                 raise ValueError(f'there is no statistic {name!r}; {did_you_mean(name, self.stats)}')
         self.history: dict[str, list[float]] = {name: [] for name in self.stats}
+        if averages_weights(self.model.optimizer):
+            warnings.warn('MarginMonitor: with use_ema, fit ends with averages of the weights, which the statistics of '
+                          'its last epoch are not of: leave use_ema out of the optimizer', stacklevel=2)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.stats = self._measure()
@@ -225,65 +281,15 @@ class MarginMonitor(keras.callbacks.Callback):
             }
 
 
-class _Samples:
-    """Training samples, kept as tensors, and a network's logits over them."""
+def _require_kernels(net: keras.Model) -> None:
+    """Sees that what acts as a layer's kernel is a variable of its own.
 
-    def __init__(self, x, y, batch_size: int | None):
-        if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
-            raise TypeError('x must be arrays or tensors, not a dataset')
-        self._x = keras.tree.map_structure(_tensor, x)
-        labels = np.asarray(y)
-        self.labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-        if self.labels.ndim != 1 or not np.issubdtype(self.labels.dtype, np.integer):
-            raise ValueError(f'y must be integer labels of shape [N], not {labels.dtype} of shape '
-                             f'{list(labels.shape)}; for one-hot labels give y.argmax(axis=1)')
-        sizes = {len(t) for t in keras.tree.flatten(self._x)}
-        if sizes != {len(self.labels)} or not len(self.labels):
-            raise ValueError(f'x has {" and ".join(map(str, sorted(sizes)))} samples, y has {len(self.labels)} labels')
-        self._batch_size = batch_size or BATCH_SIZE
-
-    def part(self, start: int, stop: int):
-        """Samples from start to stop."""
-        return keras.tree.map_structure(lambda t: t[start:stop], self._x)
-
-    def prepare(self, net: keras.Model) -> None:
-        """Compiles the network's logits, and checks them.
-
-        Raises:
-            ValueError: they are no logits [N, C] for these labels.
-        """
-        specs = keras.tree.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), self._x)
-
-        def forward(x):
-            return net(x, training=False)
-
-        # The batch is unknown to the signature, so that the last, smaller one is not traced by itself.
-        self._forward = tf.function(forward, input_signature=[specs], autograph=False)
-        output = self._forward(self.part(0, 1))
-        if not isinstance(output, tf.Tensor) or len(output.shape) != 2 or output.shape[1] < 2:
-            shape = list(output.shape) if isinstance(output, tf.Tensor) else type(output).__name__
-            raise ValueError(f'the model must give logits of shape [N, C] with a column for each class, not {shape}')
-        if self.labels.min() < 0 or self.labels.max() >= output.shape[1]:
-            raise ValueError(f'the labels go from {self.labels.min()} to {self.labels.max()}, but the model has '
-                             f'{output.shape[1]} classes, counted from 0')
-        logits = self._forward(self.part(0, self._batch_size)).numpy().astype(np.float64)
-        if (logits >= 0).all() and np.abs(logits.sum(axis=1) - 1).max() < 1e-3:
-            raise ValueError('the model gives probabilities, but margins need logits: leave out its last softmax, and '
-                             'tell the loss from_logits=True')
-
-    def logits(self) -> np.ndarray:
-        """Logits, float32 [N, C] (float64 if the network's are)."""
-        step = self._batch_size
-        parts = [self._forward(self.part(i, i + step)) for i in range(0, len(self.labels), step)]
-        logits = np.concatenate([p.numpy() for p in parts])
-        return logits if logits.dtype == np.float64 else logits.astype(np.float32, copy=False)
-
-    def log_loss(self, logits: np.ndarray) -> float:
-        """Natural logarithm of the mean cross entropy; not finite if a logit is not."""
-        with np.errstate(all='ignore'):
-            return margins.log_mean_exp(margins.log_losses(logits, self.labels))
-
-
-def _tensor(x) -> tf.Tensor:
-    x = tf.convert_to_tensor(x)
-    return tf.cast(x, keras.config.floatx()) if x.dtype.is_floating else x
+    Raises:
+        ValueError: a layer is quantised, or has LoRA.
+    """
+    for layer in net._flatten_layers():
+        why = 'has LoRA' if getattr(layer, 'lora_enabled', False) else (
+            f'is quantised to {layer.quantization_mode}' if getattr(layer, 'quantization_mode', None) else '')
+        if why:
+            raise ValueError(f'the layer {layer.name!r} {why}, so that none of the variables that are trained is its '
+                             'kernel; MarginMonitor needs the network as it was before')
