@@ -95,6 +95,9 @@ def test_a_seed_stands_for_a_source_of_random_numbers(net):
     one, two, other = (attack.attack(x, y, rng) for rng in (3, np.random.default_rng(3), 4))
     np.testing.assert_array_equal(one.images, two.images)
     assert not np.array_equal(one.images, other.images)
+    for rng in ('a', 1.5, -1):
+        with pytest.raises(ValueError, match='rng must be a whole number'):
+            attack.attack(x, y, rng)
 
 
 def test_a_result_unpacks_into_four(net):

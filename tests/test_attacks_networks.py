@@ -128,12 +128,6 @@ class Probable(Subclassed):
         return keras.ops.softmax(super().call(x))
 
 
-def probable():
-    net = Probable('float32')
-    net(np.zeros((1, 8, 8, 1), np.float32))
-    return net
-
-
 @pytest.mark.parametrize('make, message', [
     (softmax_in, 'the model gives probabilities; an attack needs one that gives logits'),
     (lambda: keras.Sequential([keras.Input((8, 8, 1)), L.Flatten(), L.Dense(1)]), 'the model gives one logit'),
@@ -150,9 +144,31 @@ def test_what_gives_no_logits_is_refused_when_the_attack_is_made(kind, make, mes
     assert message in str(e.value) and '\n' not in str(e.value)
 
 
-def test_a_subclassed_network_that_gives_probabilities_is_refused_when_it_is_asked(trained):
+class Dictionary(Subclassed):
+    def call(self, x):
+        return {'logits': super().call(x)}
+
+
+class Single(Subclassed):
+    def call(self, x):
+        return super().call(x)[:, :1]
+
+
+@pytest.mark.parametrize('kind, message', [
+    (Probable, 'the model gives probabilities'), (Dictionary, 'gives logits of shape [N, C], not a dict'),
+    (Single, 'the model gives one logit')])
+def test_a_subclassed_network_that_gives_no_logits_is_refused_when_it_is_asked(kind, message, trained):
     _, x, y, _ = trained
-    attack = PGD(probable(), [0.1])
+    net = kind('float32')
+    net(x)
+    attack = PGD(net, [0.1])
     for n in (1, 16):
-        with pytest.raises(ValueError, match='the model gives probabilities'):
+        with pytest.raises(ValueError) as e:
             attack.attack(x[:n], y[:n])
+        assert message in str(e.value) and 'in user code' not in str(e.value)
+
+
+def test_a_network_of_vectors_is_told_how_to_take_images():
+    net = keras.Sequential([keras.Input((64,)), L.Dense(10)])
+    with pytest.raises(ValueError, match='takes N x 64; a keras.layers.Reshape in front'):
+        FGSM(net, [0.1]).attack(np.zeros((2, 64), np.float32), np.zeros(2, int))

@@ -11,8 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from .. import checks
 from ..base_model import Model
-from ..logits import PROBES, class_labels, require_logit_values, require_logits
+from ..logits import class_labels, require_logits, require_logits_of_noise
 from . import leads, ops
 from .doubts import Doubts
 from .precision import in_float32, is_half, rounding_of, with_full_gradient
@@ -116,7 +117,7 @@ class Attack(ABC):
         self.slack = rounding_of(self.net)
         self.quick_net = with_full_gradient(self.net) if is_half(self.net) else in_float32(
             quick_to_differentiate(self.net))
-        self._looked_at_values = False
+        self._seen_to_give_logits = self.image_size is not None  # else when it is known
         self._classify = self._compiled(self._exact_logits, IMAGES)
         self._looked = self._compiled(self._look_down, IMAGES, LABELS)
         self._stepped = self._compiled(self._step_down, IMAGES, IMAGES, LABELS, PER_IMAGE)
@@ -150,7 +151,7 @@ class Attack(ABC):
         clean = self._checked_logits(x)
         y = self._checked_labels(labels, *clean.shape)
         if not isinstance(rng, (np.random.Generator, np.random.RandomState)):
-            rng = np.random.default_rng(rng)
+            rng = np.random.default_rng(None if rng is None else checks.count('rng', rng, 0))
         done = self._reached(clean, y)
         found, success = x.copy(), done.copy()
         eps = np.zeros(len(x)) if self.has_budgets else None
@@ -273,7 +274,10 @@ class Attack(ABC):
 
     def _checked_images(self, images: np.ndarray) -> np.ndarray:
         x, shape = np.asarray(images), self.image_shape
-        if x.ndim != 4 or len(shape) != 3 or any(
+        if len(shape) != 3:
+            raise ValueError(f'an attack needs a model of images N x H x W x C, and this one takes N x '
+                             f'{" x ".join(map(str, shape))}; a keras.layers.Reshape in front of it makes it one')
+        if x.ndim != 4 or any(
                 have != want for have, want in zip(x.shape[1:], shape) if want is not None):
             raise ValueError(f'images must have the shape N x {" x ".join(str(n or "any") for n in shape)}, not '
                              f'{x.shape}')
@@ -287,13 +291,12 @@ class Attack(ABC):
         return x.astype(np.float32)
 
     def _checked_logits(self, x: np.ndarray) -> np.ndarray:
+        if not self._seen_to_give_logits:
+            require_logits_of_noise(self.net, x.shape[1:], 'an attack')
+            self._seen_to_give_logits = True
         clean = self.logits(x)
         if not np.isfinite(clean).all():
             raise ValueError("the network's logits are not all finite")
-        if len(x) and not self._looked_at_values:  # beside the images themselves, which may be few
-            negatives = self.logits(sum(self.bounds) - x[:PROBES])
-            require_logit_values(np.concatenate([clean, negatives]), 'an attack')
-            self._looked_at_values = True
         return clean
 
     def _checked_labels(self, labels: np.ndarray, n: int, classes: int) -> np.ndarray:
