@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import models  # noqa: F401  (imports TensorFlow quietly, before anything else d
 from core.datasets import get_dataset
 from core.devices import use_device
 
-REFERENCE = Path(os.environ.get('MAX_MARGIN_REFERENCE') or Path(__file__).parent / 'reference')
-LARGE_MARGIN = Path(os.environ.get('LARGE_MARGIN_REFERENCE') or Path(__file__).parent / 'reference/large-margin')
+OWN = Path(__file__).parent / 'reference'
+REFERENCE = Path(os.environ.get('MAX_MARGIN_REFERENCE') or OWN)
+LARGE_MARGIN = Path(os.environ.get('LARGE_MARGIN_REFERENCE') or OWN / 'large-margin')
 
 
 def reference_json(name: str, folder: Path = REFERENCE):
@@ -42,10 +44,19 @@ def digits():
     return get_dataset('digits')
 
 
+@cache
+def reference_images(data_file: str | None = None):
+    """The images of a reference, scaled: those of a file that it names, or of its only one."""
+    names = sorted(path.name for path in REFERENCE.glob('data_*.npz'))
+    if data_file is None:
+        data_file = 'data_mnist.npz' if 'data_mnist.npz' in names else names[0]
+    return get_dataset(str(REFERENCE / data_file))
+
+
 @pytest.fixture(scope='session')
 def mnist_images():
     """The first 1,050 training and 200 test images of MNIST, scaled."""
-    return get_dataset(str(REFERENCE / 'data_mnist.npz'))
+    return get_dataset(str(OWN / 'data_mnist.npz'))
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import keras
 import numpy as np
-from conftest import reference_npz
+from conftest import OWN, reference_npz
 
 from models import SimpleSequential
 
@@ -17,7 +17,7 @@ SMALL = [['C', 8, [5, 5]], ['P'], ['C', 16, [3, 3]], ['P'], ['F', 64], ['F', 10,
 def small_mnist() -> SimpleSequential:
     """The small CNN that the reference attacks, trained on 1,000 MNIST images to 100 %."""
     model = SimpleSequential('small', (28, 28, 1), SMALL)
-    weights = reference_npz('attacks')
+    weights = reference_npz('attacks', OWN)
     model.set_weights({k.removeprefix('weights/'): v for k, v in weights.items() if k.startswith('weights/')})
     return model
 
