@@ -132,7 +132,7 @@ def _names(gpu: Any) -> list[str]:
     if gpu is None:
         return ['auto']
     parts = gpu if isinstance(gpu, (list, tuple)) else str(gpu).split(',')
-    names = [str(part).strip().lower() for part in parts]
+    names = [shown(part).strip("' ").lower() for part in parts]
     gpus = all(name.isdecimal() and len(name) < 10 for name in names) and len(set(names)) == len(names)
     if not names or not (gpus or names == ['auto'] or set(names) == {'cpu'}):
         raise UserError(f"--gpu takes the index of a GPU (0, 1, ...), several as in 0,1, or 'cpu', not {shown(gpu)}")

@@ -164,7 +164,7 @@ FLAGS: dict[str, Flag] = {
     'lr': Flag(None, _optional(_named(_number(0, strict=True))),
                "a float, or a tuple of a scheduler's name and its arguments (rates are finite and above 0)"),
     'archive': Flag('idle', _named(_integer(0)),
-                    "an int, an archiver's name, or a tuple of a name and arguments"),
+                    "an int of at least 0, an archiver's name, or a tuple of a name and arguments"),
     'E': Flag(100, _integer(1), 'a number of epochs, at least 1'),
     'B': Flag(128, _integer(1), 'a number of images, at least 1'),
     'lr_lb': Flag(1e-50, _number(0), 'a number of at least 0'),

@@ -70,4 +70,4 @@ def _what_it_is(beginning: bytes) -> str | None:
         if beginning.startswith(start):
             return f'it is {kind}'
     is_text = all(byte >= 32 or byte in b'\t\n\r\f' for byte in beginning)
-    return 'it is a text' if is_text else 'it is no zip archive'
+    return 'it is plain text' if is_text else 'it is no zip archive'

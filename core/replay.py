@@ -17,7 +17,7 @@ def load_initial_weights(model: Model, path: str) -> None:
     Raises:
         UserError: the file cannot be read, or its arrays are not this network's weights.
     """
-    arrays = read_npz(path, 'init_weights')
+    arrays = read_npz(path, 'init_weights', holds='an array for each variable of the network')
     for prefix in ('init/', 'weights/', ''):
         found = {k[len(prefix):]: v for k, v in arrays.items() if k.startswith(prefix) and '/' not in k[len(prefix):]}
         if found:
@@ -37,7 +37,7 @@ def recorded_permutations(path: str, n: int, batch: int) -> Permutations:
         UserError: the file cannot be read, or its first row is not a permutation of 0..n-1; when called, a later row is
             not, or there are too few.
     """
-    perm = read_npz(path, 'permutations').get('perm')
+    perm = read_npz(path, 'permutations', holds="an array 'perm', integers [attempts, images]").get('perm')
     if perm is None and batch == n:
         return lambda eid, retry, attempt: np.arange(n)
     if perm is None:

@@ -71,6 +71,8 @@ class Workdir:
         Raises:
             UserError: ``path`` already holds results, or the directory cannot be made.
         """
+        if path is not None and Path(path).is_file():
+            raise UserError(f'cannot write in the directory {path}: it is a file')
         try:
             self = cls(_new_directory(parent) if path is None else path)
             self.path.mkdir(parents=True, exist_ok=True)
@@ -270,7 +272,8 @@ class Workdir:
     def _hint(self) -> str:
         """What this path is, where it is no run's: to be added to a sentence."""
         if self.path.is_file():
-            return f'; it is a file: name its directory, {self.path.parent}'
+            of_run = type(self)(self.path.parent).flags_path.exists()
+            return f'; it is a file of {self.path.parent}: name that' if of_run else '; it is a file'
         if not self.path.is_dir():
             return '; there is no such directory'
         found = [str(run.path) for run in self._runs_below()]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -85,19 +85,17 @@ class LossBasedLR(keras.callbacks.Callback):
         self.alpha, self.log_loss = float(lr), math.nan
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._samples.prepare(self.model)
         optimizer = self.model.optimizer
-        require_settable_rate(optimizer)
+        require_settable_rate(optimizer, self.model.trainable_variables)
         self._loss = next((loss for loss in keras.tree.flatten(self.model.loss)
                            if isinstance(loss, HPSparseSoftmaxCrossEntropy) and loss.log_frame is not None), None)
-        self._samples.prepare(self.model)
         adds_losses = bool(self._samples.adds_losses or self.model.losses)
         if self._loss is not None:
             if adds_losses:
                 raise ValueError('the model adds losses of its own to the cross entropy, such as those of '
                                  'regularizers; they are not in units of the frame, so leave them out')
             require_proportional(optimizer)
-        if not optimizer.built:  # so that what an attempt does to its variables can be taken back
-            optimizer.build(self.model.trainable_variables)
         self._begin()
         self._has_begun = False
         self._warn(adds_losses)
@@ -220,7 +218,7 @@ class MarginMonitor(keras.callbacks.Callback):
                  log: Sequence[str] = ('log_loss', 'q_min', 'q_bar_min', 'q_bar2_min')):
         super().__init__()
         self._samples = Samples(x, y, batch_size, type(self).__name__)
-        if isinstance(log, str) or not all(isinstance(name, str) for name in log):
+        if isinstance(log, str) or not isinstance(log, Iterable) or not all(isinstance(name, str) for name in log):
             raise ValueError(f"log must be a list of names, such as ['q_min'], not {log!r}")
         self._log = tuple(log)
 

@@ -26,8 +26,9 @@ def averages_weights(optimizer: Optimizer) -> bool:
     return any(getattr(part, 'use_ema', False) for part in parts_of(optimizer))
 
 
-def require_settable_rate(optimizer: Any) -> None:
-    """Sees that a learning rate can be set, and that the weights of the last step stay.
+def require_settable_rate(optimizer: Any, variables: list[keras.Variable]) -> None:
+    """Builds an optimizer for these variables, unless it is, so that it has all variables that a step changes, and
+    sees that its learning rate can be set and that the weights of the last step stay.
 
     Raises:
         TypeError: the rate is a schedule, or there is no optimizer.
@@ -35,6 +36,8 @@ def require_settable_rate(optimizer: Any) -> None:
     """
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f'LossBasedLR needs a model that is compiled with an optimizer, not {optimizer!r}')
+    if not optimizer.built:  # before that, a MultiOptimizer may not even know its optimizers
+        optimizer.build(variables)
     for part in parts_of(optimizer):
         try:
             part.learning_rate = float(part.learning_rate) + 0.0  # another object: the same one Keras does not assign

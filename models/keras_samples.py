@@ -102,9 +102,10 @@ def _tensor(x: Any) -> tf.Tensor:
         raise TypeError(f'x must be arrays or tensors, not {kind}') from None
     if not x.dtype.is_floating:
         return x
+    x = tf.cast(x, keras.config.floatx())  # as fit does
     if not bool(tf.reduce_all(tf.math.is_finite(x))):
         raise ValueError('x must be finite; it holds nan or infinite values')
-    return tf.cast(x, keras.config.floatx())  # as fit does
+    return x
 
 
 def _labels(y: Any) -> np.ndarray:

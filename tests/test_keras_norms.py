@@ -143,7 +143,7 @@ NAN = math.nan
     *[({'lr': b}, 'lr must be a finite number above 0') for b in (0, NAN, math.inf, True, 'fast')],
     *[({'alpha1': b}, 'alpha1 must be a finite number') for b in (NAN, math.inf, 0.9)],
     *[({'eps': b}, 'eps must be a finite number') for b in (NAN, -1, math.inf)],
-    *[({'log': b}, 'log must be a list of names') for b in ('q_min', [3])],
+    *[({'log': b}, 'log must be a list of names') for b in ('q_min', [3], None, 3)],
 ])
 def test_a_number_that_is_none_is_refused_when_the_callback_is_made(options, match, data):
     kinds = [LossBasedLR] if set(options) & {'lr', 'alpha1', 'eps'} else [MarginMonitor]
