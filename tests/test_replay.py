@@ -13,13 +13,25 @@ from core.workdir import Workdir
 from models import BiasMode
 from models.margins import margins
 
-REPLAY = 'viii_gentle'
+
+def spread_of_five(name: str) -> float:
+    """How far apart re-runs of a recorded run are in its first five attempts; inf for a run that cannot be replayed."""
+    run = reference_json(f'trajectories/{name}')
+    rows, config = run['spread_end_to_end']['rows'], run['config']
+    serves = (config['train_mode'] == 'USE_FRAME' and isinstance(config['lr'], list) and len(rows) >= 6
+              and config['batch'] < config['n_train'] and all(a['cmd'] == 'go' for a in run['attempts'][:5]))
+    return max(row[3] or 0 for row in rows[:6]) if serves else np.inf
+
+
+REPLAY = min((p.name.split('.')[0] for p in (REFERENCE / 'trajectories').glob('*.json*')), key=spread_of_five)
+"""The recorded run that is least chaotic."""
 
 
 def replay_flags():
     config = reference_json(f'trajectories/{REPLAY}')['config']
     return {
-        **FLAGS, 'dataset': str(REFERENCE / 'data_mnist.npz'), 'train_N': config['n_train'], 'test_N': config['n_test'],
+        **FLAGS, 'dataset': str(REFERENCE / config['data_file']), 'train_N': config['n_train'],
+        'test_N': config['n_test'],
         'model': {'description': config['description'], 'bias_mode': config['bias_mode']},
         'lr': tuple(config['lr']), 'log_frame0': config['log_frame0'],
         'B': config['batch'], 'E': 5, 'init_weights': str(REFERENCE / f'trajectories/{REPLAY}.npz'),
@@ -34,7 +46,7 @@ def test_a_run_from_recorded_weights_and_permutations_repeats_the_original_attem
     assert len(found) >= 5
     for a, e, row in zip(found, expected, spread):
         assert (a['eid'], a['cmd']) == (e['eid'], e['cmd'])
-        np.testing.assert_allclose(a['stats']['loss'], e['stats']['loss'], rtol=max(1e-5, 10 * row[3]))
+        np.testing.assert_allclose(a['stats']['loss'], e['stats']['loss'], rtol=max(1e-5, 10 * (row[3] or 0)))
         np.testing.assert_allclose([a['lr'], a['next_lr']], [e['lr'], e['next_lr']], rtol=1e-12)
 
 
