@@ -234,7 +234,7 @@ def step_network(mode, step) -> keras.Model:
     return net
 
 
-@pytest.mark.parametrize('mode', STEP_CASES)
+@pytest.mark.parametrize('mode', [mode for mode in STEP_CASES if f'{mode}/step0/margin' in STEPS])
 def test_a_training_step_with_batch_norm(mode):
     settings = STEP_CASES[mode]['settings']
     steps = sum(f'{mode}/step{t}/margin' in STEPS for t in range(len(STEPS['images'])))
