@@ -205,6 +205,11 @@ def test_a_network_of_one_logit_or_of_probabilities_has_no_kkt_point(digits):
         model.net = keras.Model(inputs, outputs)
         with pytest.raises(ValueError, match=message):
             KKTMeter(model)
+    model.net = keras.Model(inputs, logits)
+    meter = KKTMeter(model)
+    model.net = keras.Model(inputs, keras.layers.Softmax()(logits))  # which only the values tell by now
+    with pytest.raises(ValueError, match='the model gives probabilities; a KKT point needs'):
+        meter.measure(*(part[:9] for part in digits.train))
 
 
 @pytest.mark.parametrize('logits, labels, message', [
