@@ -36,7 +36,8 @@ def reference_npz(name: str, folder: Path = REFERENCE) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope='session', autouse=True)
 def on_cpu():
-    use_device('cpu,cpu,cpu')  # tests of one device use the first of these parts
+    devices = use_device('cpu,cpu,cpu')  # tests of one device use the first of these parts
+    assert 'in use' not in devices.text, 'a test module starts TensorFlow as it is imported: it makes a layer, say'
 
 
 @pytest.fixture(scope='session')

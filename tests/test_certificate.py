@@ -282,7 +282,11 @@ def built(net):
     return net
 
 
-SHARED = L.Dense(64, name='shared')
+def twice(h):
+    shared = L.Dense(64, name='shared')
+    return shared(shared(h))
+
+
 IMAGE = (8, 8, 1)
 CONV = {'name': 'here'}
 
@@ -292,7 +296,7 @@ CONV = {'name': 'here'}
      'a chain of layers'),
     (lambda: functional(between=lambda h: L.Add(name='here')([h, L.Dense(64)(h)])), 'chain of layers; here takes 2'),
     (lambda: functional(between=lambda h: 2 * h), 'is no layer but an operation'),
-    (lambda: functional(between=lambda h: SHARED(SHARED(h))), 'shared is used twice'),
+    (lambda: functional(between=twice), 'shared is used twice'),
     (lambda: functional(between=lambda h: L.Dropout(0.5, name='here')(h, training=True)), 'here is called with'),
     (lambda: functional(FunctionalTwice), 'is a FunctionalTwice that may compute'),
     (lambda: TwiceAtTheEnd([keras.Input(IMAGE), L.Flatten(), L.Dense(2)]), 'is a TwiceAtTheEnd that may compute'),
