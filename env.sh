@@ -56,7 +56,8 @@ make_venv() {
 # find_python [test]: sets $python
 find_python() {
     local candidate
-    if venv_is_complete; then
+    # One that was not made here is taken as it is, if it has everything, and not made anew.
+    if venv_is_complete || { [ ! -e "$root/.venv/.complete" ] && has_packages "$root/.venv/bin/python" "${1:-}"; }; then
         python="$root/.venv/bin/python"
         return
     fi

@@ -79,8 +79,10 @@ class Core(Building):
         asked = {**given, **dict(settings)}
         asked.update({name: checked(name, asked[name]) for name in ('task', 'log', 'eval_log', 'resume', 'like')
                       if asked.get(name) is not None})
+        recorded = {}
         if asked.get('task') in ('train_peek', *EVALUATIONS):
-            given = {**evaluated_flags(asked.get('log')), **given}
+            recorded = evaluated_flags(asked.get('log'))
+            given = {**recorded, **given}
         if asked.get('task') in EVALUATIONS:
             earlier = earlier_flags(asked.get('eval_log'), name, flags, {**(overrides or {}), **dict(settings)})
             given, settings = ({**given, **earlier}, ()) if earlier else (given, settings)
@@ -90,7 +92,12 @@ class Core(Building):
             given, settings = resumed_flags(asked['resume'], flags, overrides or {}, settings), ()
         for key, value in settings:
             apply_setting(given, key, value)
-        self.flags = merge(given)
+        try:
+            self.flags = merge(given)
+        except UserError as e:
+            arch, its = given.get('arch'), recorded.get('arch')
+            hint = f'; the run was trained with arch={its!r}' if its and isinstance(arch, str) and arch != its else ''
+            raise UserError(f'{e}{hint}') from None
         self._given = plain({k: v for k, v in self.flags.items() if k not in PLACES})
         if self.flags['seed'] is None:
             self.flags['seed'] = secrets.randbits(32)
@@ -197,11 +204,11 @@ class Core(Building):
         """
         lr = self.flags['lr']
         if not isinstance(lr, float):
-            raise UserError(f'lr must be a float for train_peek, not {lr!r}')
+            raise UserError(f'lr must be a float for train_peek, not {shown(lr)}')
         workdir = Workdir(self.flags['log'])
         eids = archived_epochs(workdir, self.flags['eid'])
-        self._fetch_dataset()
         with self._of_the_run():
+            self._fetch_dataset()
             self._build_model()
             with about(f'epoch {eids[0]}'):
                 self.model.restore(workdir.find_model(eids[0]))
@@ -344,7 +351,7 @@ class Core(Building):
         run, eids, (x, y), indices = self._to_measure()
         networks = {}
         for device in self.devices.local:
-            with tf.device(device):
+            with tf.device(device), about(f"the attack {self.flags['attack_type'].name}"):
                 model = self.model if device is None else self._new_model()
                 target = make(model, **arguments)
                 networks[device] = model, target, make(self._source(source, theirs), **arguments) if source else target
@@ -372,9 +379,11 @@ class Core(Building):
         """What all evaluations need: the run, its epochs, images and labels, their indices."""
         run = Workdir(self.flags['log'])
         eids = archived_epochs(run, self.flags['eid'])
-        self._fetch_dataset()
         with self._of_the_run():
+            self._fetch_dataset()
             self._build_model()
+        if differ := differing_flags(self.flags['log'], self.flags):  # as may be meant, of another data set
+            self._notes.append(f'note: {differ}')
         x, y = (t.numpy() for t in getattr(self.dataset, self.flags['attack_set']))
         indices = chosen_indices(self.flags, len(x))
         with self._of_the_run(), about(f'epoch {eids[0]}'):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from models import ARCHITECTURES
 from models.types import shown
 
 from . import datasets
 from .errors import UserError
-from .flags import FLAGS, PLACES, RECORDED_FLAGS, apply_setting, merge
+from .flags import FLAGS, PLACES, RECORDED_FLAGS, apply_setting, merge, model_keys
 from .workdir import Workdir, plain
 
 CHANGEABLE = (*PLACES, 'E', 'print', 'tensorboard', 'lr_lb', 'resume', 'like')
@@ -94,21 +97,26 @@ def differing_flags(log: str, flags: Mapping[str, Any]) -> str | None:
         log: the run's working directory.
         flags: the evaluation's.
     """
-    its = _shaping(merge({'task': flags['task'], 'lr': 0.1, **evaluated_flags(log)}))
-    differ = [name for name, was in its.items() if _shaping(flags).get(name) != was]
-    differ += [name for name in _shaping(flags) if name not in its]
-    if not differ:
-        return None
-    name, ours = differ[0], _shaping(flags).get(differ[0])
-    return (f'the run in {log} was trained with {name}={shown(its.get(name))}, which is {shown(ours)} here: leave out '
-            f'{name}, and the evaluation takes it from the run')
+    its, ours = _shaping(merge({'task': flags['task'], 'lr': 0.1, **evaluated_flags(log)})), _shaping(flags)
+    for name, here in ours.items():
+        was = its.get(name)
+        if was == here:
+            continue
+        where = name
+        if isinstance(was, list) and isinstance(here, list) and was[:1] and here[:1]:
+            i = next((i for i, (a, b) in enumerate(zip(was, here)) if a != b), min(len(was), len(here)))
+            where, was, here = f'entry {i + 1} of {name}', *(v[i] if i < len(v) else None for v in (was, here))
+        return (f'the run in {log} was trained with {where} {shown(was)}, which is {shown(here)} here: leave out '
+                f'{name}, and the evaluation takes it from the run')
+    return None
 
 
 def _shaping(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags that the network's layers, and the images that they take, depend on."""
+    """The flags that the network's layers, and the images that they take, depend on, defaults included."""
     no_layers = ('init', 'weight_decay', 'opt', 'schedule', 'clip_norm')
-    model = {f'model.{k}': plain(v) for k, v in flags['model'].items() if k not in no_layers}
-    return {'dataset': flags['dataset'], 'arch': flags['arch'], **model}
+    parameters = inspect.signature(ARCHITECTURES[flags['arch']]).parameters
+    model = {k: flags['model'].get(k, parameters[k].default) for k in model_keys(flags['arch']) if k not in no_layers}
+    return {'dataset': flags['dataset'], 'arch': flags['arch'], **{f'model.{k}': plain(v) for k, v in model.items()}}
 
 
 def _flags_of(run: Workdir) -> dict[str, Any]:
@@ -116,6 +124,8 @@ def _flags_of(run: Workdir) -> dict[str, Any]:
     if record.get('evaluation') and record.get('run'):
         raise UserError(f"{run.path} holds an evaluation; name the run that it is of, {record['run']}")
     flags, source = dict(record['flags']), record.get('dataset')
+    if missing := [name for name in ('dataset', 'model') if name not in flags]:
+        raise UserError(f"{run.flags_path} is not a run's record: it lacks the flag {missing[0]!r}")
     if isinstance(source, dict) and isinstance(source.get('path'), str):
         flags['dataset'] = source['path']
         if datasets.provenance(source['path'])['sha256'] != source.get('sha256'):
@@ -127,7 +137,7 @@ def archived_epochs(workdir: Workdir, eid: int | str | list[int]) -> list[int]:
     """The epochs that the flag ``eid`` means, all of them archived.
 
     Raises:
-        UserError: one was not archived.
+        UserError: one was not archived, or its file is damaged.
     """
     archived = workdir.archived_epochs()
     if eid in ('last', 'all') and not archived:
@@ -135,7 +145,8 @@ def archived_epochs(workdir: Workdir, eid: int | str | list[int]) -> list[int]:
     eids = {'all': archived, 'last': archived[-1:]}[eid] if isinstance(eid, str) else eid
     eids = [eids] if isinstance(eids, int) else eids
     for e in eids:
-        workdir.find_model(e)
+        if not zipfile.is_zipfile(path := workdir.find_model(e)):
+            raise UserError(f'epoch {e}: {path.name} cannot be read: it is no file of a Keras model')
     return eids
 
 

@@ -38,6 +38,8 @@ from .errors import UserError, about
 
 LONGEST_NAME = 255
 """Bytes in a part of a path, on every file system in use."""
+MOST_BITS = 1024
+"""Of a whole number: beyond that it is no float, and some more no text."""
 DEEPEST = 50
 """Lists and dictionaries in each other; what a config file needs is five or so."""
 TASKS = ('train', 'train_peek', 'attack', 'certify', 'kkt', 'transfer')
@@ -289,9 +291,11 @@ def in_python(value: Any, depth: int = 0) -> Any:
     """A flag's value with Python's numbers and lists in place of NumPy's.
 
     Raises:
-        ValueError: lists or dictionaries in each other without an end.
+        ValueError: lists or dictionaries in each other without an end, a number beyond all others.
     """
     if depth > DEEPEST:
+        raise ValueError
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
         raise ValueError
     if isinstance(value, np.generic):
         return value.item()

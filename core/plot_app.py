@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -66,22 +67,26 @@ def plot_start(draw: Draw, formats: Sequence[str] = ('png',)) -> None:
 def _main(argv: list[str], draw: Draw) -> None:
     logging.set_verbosity(logging.WARNING)  # matplotlib tells of every font
     try:
-        if len(argv) < 2:
+        if len(argv) < 2 or not all(argv):
             raise UserError('name the working directory of at least one run')
         runs = [opened(path) for path in argv[1:]]
         folder = Path(absl_flags.FLAGS['out'].value or argv[1])
         kinds = [kind.strip().lstrip('.').lower() for kind in absl_flags.FLAGS['format'].value or ()]
+        if not any(kinds):
+            raise UserError(f"--format takes some of {', '.join(FORMATS)}; of tables, {', '.join(KINDS)}")
         paths = [folder / f'{Path(sys.argv[0]).stem}.{kind}' for kind in kinds]
         seconds = absl_flags.FLAGS['watch'].value
         if seconds is None:
             draw_into(paths, draw, runs)
             print(*paths, sep='\n')
-        elif not seconds > 0:
+        elif not 0 < seconds < threading.TIMEOUT_MAX:
             raise UserError(f'--watch takes a number of seconds above 0, not {seconds:g}')
         else:
             watch(paths, draw, runs, seconds)
     except UserError as e:
-        sys.exit(f'error: {e}')
+        missing = [path for path in argv[1:] if not Path(path).exists()]
+        hint = f'; there is no directory {missing[0]}' if missing and 'no such directory' not in str(e) else ''
+        sys.exit(f'error: {e}{hint}')
     except KeyboardInterrupt:
         print()
 

@@ -23,7 +23,7 @@ from .command_line import parse
 from .core import Core
 from .devices import use_device, worker_of_cluster
 from .errors import Interrupted, UserError
-from .flags import PLACES, merge, parse_setting
+from .flags import PLACES, checked, merge, parse_setting
 from .grid import Grid, grid_of, other_run, run_named_by
 from .interrupts import Interrupts
 from .sweep_directory import PlannedRun, SweepDirectory
@@ -333,7 +333,8 @@ def _main(argv: list[str], config: Mapping[str, Any]) -> None:
         seed = options['seed'].value
         grid = grid_of({**config, **({} if seed is None else {'seeds': [seed]})}, file.resolve().parent)
         places = {k: options[k].value for k in ('gpu', 'data_dir') if options[k].value is not None}
-        out = SweepDirectory(os.path.expanduser(options['log'].value or Path('logs') / file.stem))
+        log = options['log'].value
+        out = SweepDirectory(Path('logs') / file.stem if log is None else checked('log', log))
         sweep = Sweep(grid, out, file.stem, dict(map(parse_setting, options['set'].value or ())), places)
         if options['list'].value:
             print(sweep.listing())

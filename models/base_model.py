@@ -97,7 +97,7 @@ class Model(Stored, ABC):
         if self.optimizer is not None:
             by_id = {id(v.value): v for v in self.net.trainable_variables}
             self.optimizer.build([by_id[id(v)] for v in self.vars])
-        self._dropouts = [layer for layer in self.net.layers if isinstance(layer, keras.layers.Dropout)]
+        self._dropouts = [layer for layer in self.net.layers if isinstance(layer, keras.layers.Dropout) and layer.rate]
         self._changing = list(self._state_vars().values())
         self._kept = [tf.Variable(v, trainable=False) for v in self._changing]
         self.replicas = Replicas()

@@ -51,6 +51,19 @@ def normalized_initializer(norm: float, initializer: Initializer) -> Initializer
     return init
 
 
+def _require_initializer(kind: str, init: Any) -> None:
+    if not callable(init):
+        lookup('initializer', init, INITIALIZERS)
+    elif not isinstance(init, keras.initializers.Initializer):
+        try:
+            fits = tuple(init((2, 3), dtype='float32').shape) == (2, 3)
+        except Exception:  # it may be any function
+            fits = False
+        if not fits:
+            raise ValueError(f'init.{kind} must be a name or a Keras initializer, called with a shape and a dtype, not '
+                             f'{shown(init)}')
+
+
 class InitPolicy:
     """How weights and biases start.
 
@@ -77,8 +90,7 @@ class InitPolicy:
                 raise ValueError(f"init has no key {shown(key)}; {did_you_mean(key, self.DEFAULTS)}")
         self.config = {**self.DEFAULTS, **config}
         for kind in ('weight', 'bias'):
-            if not callable(self.config[kind]):
-                lookup('initializer', self.config[kind], INITIALIZERS)
+            _require_initializer(kind, self.config[kind])
             self.config[kind + '_rescale'] = number(f'init.{kind}_rescale', self.config[kind + '_rescale'],
                                                     -LARGEST, high=LARGEST)
             try:

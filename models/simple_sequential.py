@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import keras
 import numpy as np
 
 from .base_model import Model
+from .checks import number
 from .initializers import InitPolicy
 from .margins import Norms
 from .types import BiasMode, TrainMode, did_you_mean, lookup, shown
@@ -187,8 +188,7 @@ def parse_description(description: Sequence[Any], input_shape: tuple[int, ...], 
                 if spec.kind == 'F':
                     height, width, channels = 1, 1, height * width * channels
                 if math.prod(spec.size) * channels > LARGEST_KERNEL:
-                    raise ValueError(f'it would have {math.prod(spec.size) * channels:.0e} weights, more than '
-                                     f'{LARGEST_KERNEL:.0e}')
+                    raise ValueError(f'it would have more than {LARGEST_KERNEL:.0e} weights')
                 channels = spec.size[0]
         except ValueError as e:
             raise ValueError(f'layer {i}, {shown(entry)}: {e}') from None
@@ -211,10 +211,14 @@ def _parse_layer(entry: Any, bias_mode: BiasMode, is_first: bool) -> LayerSpec:
             raise ValueError(f'{kind} is {form}, without more')
         return LayerSpec(kind)
     if kind == 'D':
-        if options or len(args) != 1 or isinstance(args[0], bool) or not isinstance(args[0], Real) or not (
-                0 <= float(args[0]) < 1):
-            raise ValueError(f'D is {form}, with a rate from 0 to below 1')
-        return LayerSpec(kind, rate=float(args[0]))
+        try:
+            (given,) = args
+            rate = number('rate', given, strict=False, high=np.nextafter(1, 0))
+        except ValueError:
+            raise ValueError(f'D is {form}, with a rate from 0 to below 1') from None
+        if options:
+            raise ValueError(f'D is {form}, without options')
+        return LayerSpec(kind, rate=rate)
     if kind == 'C' and len(args) == 2:
         kernel = [args[1], args[1]] if isinstance(args[1], Integral) else args[1]
         size = (args[0], *kernel) if isinstance(kernel, (list, tuple)) and len(kernel) == 2 else ()

@@ -79,10 +79,16 @@ def test_peek_and_figure_are_made_from_the_directory(run):
      "error: task must be train, train_peek, attack, certify, kkt or transfer, not 'trian'"),
     ('run.sh', ['exper-quickstart-digits', 'E=3'], "error: 'E=3' is not an option; flags are set with --set key=value"),
     ('run.sh', ['exper-quickstart-digits', '--sets', 'E=3'], "error: Unknown command line flag 'sets'"),
-    ('run.sh', ['exper-quickstart-digits', '--seed', 'one'], "error: flag --seed=one: invalid literal for int()"),
+    ('run.sh', ['exper-quickstart-digits', '--seed', 'one'], "error: --seed takes a whole number, not 'one'; --help"),
+    ('run.sh', ['exper-quickstart-digits', '--set', 'lr=fast'], 'or give a float alone, such as 0.1'),
+    ('run.sh', ['exper-quickstart-digits', '--resume', ''], "error: resume must be a run's working directory, not ''"),
+    ('run.sh', ['sweep-large-margin-digits-noisy', '--log', ''], "error: log must be a directory, not ''"),
     ('eval.sh', ['eval-train-peek', 'nowhere'], 'error: nowhere is not the working directory of a run'),
     ('eval.sh', ['eval-train-peek'], 'error: name the working directory of a run: '),
     ('plot.sh', ['figure-quickstart', 'nowhere'], 'error: nowhere has no history.jsonl'),
+    ('plot.sh', ['figure-8', 'nowhere'], '; there is no directory nowhere'),
+    ('plot.sh', ['figure-quickstart', 'x', '--watch', 'often'], "error: --watch takes a number, not 'often'"),
+    ('plot.sh', ['figure-quickstart', 'x', '--format', ''], 'error: --format takes some of png, pdf, svg; of tables,'),
     ('plot.sh', ['figure-quickstart'], 'error: name the working directory of at least one run')])
 def test_what_cannot_be_done_is_answered_in_one_sentence_with_status_1_and_leaves_nothing(script, args, message):
     done = call(script, *args)
@@ -156,6 +162,18 @@ def test_the_environment_is_made_once_and_again_when_setup_py_changes(checkout):
     assert 'Setting up' not in run().stderr
     (root / 'setup.py').write_text((root / 'setup.py').read_text() + '# more\n')
     assert 'Setting up' in run().stderr
+
+
+def test_an_environment_that_was_made_by_hand_is_used_and_not_made_anew(checkout):
+    root, python = checkout
+    run = python()
+    (root / '.venv/bin').mkdir(parents=True)
+    for name, has_all in (('found', True), ('lacking', False)):
+        own = root / '.venv/bin/python'
+        own.write_text(f'#!/bin/sh\ncase "$*" in "- "*) exit {int(not has_all)} ;; esac\necho "{name} $*"\n')
+        own.chmod(0o755)
+        done = run()
+        assert ('Setting up' in done.stderr) != has_all and ('found -m core.launch' in done.stdout) == has_all
 
 
 @pytest.mark.parametrize('stand_in, message', [

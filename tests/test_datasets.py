@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import pickle
 import socket
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from core import UserError, get_dataset
-from core.datasets import provenance, scale_pixels
+from core.datasets import _first_line, notes, provenance, scale_pixels
 
 RNG = np.random.default_rng(0)
 GOOD = {'x_train': RNG.integers(0, 256, (30, 6, 5), dtype=np.uint8), 'y_train': np.arange(30) % 3,
@@ -61,7 +64,10 @@ def test_a_file_is_recorded_with_its_path_and_hash():
     ({'x_train': GOOD['x_train'][:, 0]}, 'x_train of data.npz must have the shape N x H x W'),
     ({'x_train': GOOD['x_train'].astype(np.int32)}, 'must be uint8, or float in [0, 1], not int32'),
     ({'x_train': GOOD['x_train'].astype(np.float32)}, 'float images must be in [0, 1]'),
-    ({'x_train': np.full((30, 6, 5), np.nan)}, 'float images must be in [0, 1]'),
+    ({'x_train': np.full((30, 6, 5), np.nan)}, 'has 900 values that are not finite; float images must be in [0, 1]'),
+    ({'x_train': np.where(np.arange(5) == 2, np.inf, np.zeros((30, 6, 5)))}, 'has 180 values that are not finite'),
+    ({'y_train': GOOD['y_train'] + 2 ** 40}, 'has the label 1099511627778; labels count classes'),
+    ({'y_train': GOOD['y_train'] == 1}, 'y_train of data.npz must be integers of shape N, not bool'),
     ({'y_train': GOOD['y_train'] / 2}, 'y_train of data.npz must be integers of shape N, not float64'),
     ({'y_train': np.eye(3, dtype=int)[GOOD['y_train']]}, 'y_train of data.npz must be integers of shape N'),
     ({'y_train': GOOD['y_train'] - 1}, 'has the label -1; labels count from 0'),
@@ -77,11 +83,62 @@ def test_a_file_that_is_no_data_set_is_refused_in_one_sentence(changes, message)
     assert message in str(e.value) and '\n' not in str(e.value)
 
 
-@pytest.mark.parametrize('content', [b'', b'not a zip file', b'PK\x03\x04 torn'])
-def test_a_file_that_is_no_npz_is_refused(content):
-    Path('data.npz').write_bytes(content)
-    with pytest.raises(UserError, match='data.npz is not a readable .npz file'):
+def npy() -> bytes:
+    np.save('one.npy', np.zeros(3))
+    return Path('one.npy').read_bytes()
+
+
+def archive(**members: bytes) -> bytes:
+    with zipfile.ZipFile('some.zip', 'w') as f:
+        for name, content in members.items():
+            f.writestr(name, content)
+    return Path('some.zip').read_bytes()
+
+
+def objects() -> bytes:
+    np.savez('objects.npz', x_train=np.array([{}, None]))
+    return Path('objects.npz').read_bytes()
+
+
+@pytest.mark.parametrize('content, what', [
+    (lambda: b'', 'it is empty'), (lambda: b'not a zip file', 'it is plain text'),
+    (lambda: b'\n <!DOCTYPE html>\n<html>404</html>', 'it is a web page'),
+    (lambda: b'PK\x03\x04 torn', 'it is damaged'), (npy, 'it is a single array, as np.save writes it'),
+    (lambda: gzip.compress(b'x'), 'it is compressed by gzip'), (lambda: b'\x00\x01' * 99, 'it is no zip archive'),
+    (lambda: pickle.dumps([1]), 'it is a pickle'), (objects, 'it holds arrays of Python objects'),
+    (lambda: archive(notes=b'hello'), 'notes in it is no array'),
+    (lambda: archive(**{'x_train.npy': npy()[:-5]}), 'it is damaged')])
+def test_a_file_that_is_no_npz_is_refused_and_told_what_it_is(content, what):
+    Path('data.npz').write_bytes(content())
+    with pytest.raises(UserError, match='data.npz is not a readable .npz file') as e:
         get_dataset('data.npz')
+    assert f'({what}' in str(e.value) and 'it should hold x_train, y_train, x_test and y_test' in str(e.value)
+    assert 'pickle=' not in str(e.value) and 'unsafe' not in str(e.value) and '\n' not in str(e.value)
+
+
+def test_a_truncated_data_set_of_tensorflow_datasets_is_a_sentence_without_names_of_nodes():
+    import tensorflow as tf
+
+    with pytest.raises(tf.errors.DataLossError) as e:
+        Path('torn.tfrecord').write_bytes(b'x' * 40)
+        next(iter(tf.data.TFRecordDataset('torn.tfrecord')))
+    assert '{{' in str(e.value)
+    told = _first_line(e.value)
+    assert told.startswith('DataLossError: ') and 'corrupted record' in told
+    assert not {'{', '}', '\x1b'} & set(told) and '[Op' not in told
+
+
+# ---- images that may have been meant otherwise ----
+
+@pytest.mark.parametrize('x, says', [
+    (np.uint8([0, 255]), None), (np.uint8([0, 1]), 'no uint8 pixels but 0 and 1, which were divided by 255'),
+    (np.uint8([0, 16]), 'no pixel of the test images is above 0.0627, where 1 is white (16 of 255)'),
+    (np.uint8([0, 64]), None), (np.float32([0, 1]), None), (np.float32([0, 0.1]), 'is above 0.1, where 1 is white'),
+    (np.float32([0.5, 0.5]), 'every pixel of the test images is 0.5'),
+    (np.float32([0, 0]), 'every pixel of the test images is 0,')])
+def test_images_of_an_odd_scale_are_noted_in_one_line(x, says):
+    found = notes('test', scale_pixels(x) if x.dtype == np.uint8 else x)
+    assert len(found) == (says is not None) and all(says in line and '\n' not in line for line in found)
 
 
 def test_a_missing_file_and_an_unknown_name_say_what_there_is():

@@ -81,6 +81,126 @@ def test_many_flags_run_or_give_a_sentence(mutation):
     any_flags(mutation)
 
 
+DEEP: list = []
+for _ in range(100):
+    DEEP = [DEEP]
+NASTY = [float('inf'), float('-inf'), float('nan'), 10 ** 400, -10 ** 400, 10 ** 5000, 10 ** 30, 2 ** 31, 1.5, 2.0, -1,
+         0, True, None, '', 'x', 'x' * 5000, 'a\0b', b'1', b'', [], (), {}, set(), {1}, [[]], [None], [True], ['a'],
+         [1.5], [float('inf')], [10 ** 400], [10 ** 5000], {'type': 'x'}, {1: 2}, {None: None}, np.int64(3),
+         np.float32(.1), np.float64('nan'), np.array([1, 2]), np.array([]), np.array('a'), np.bool_(True), DEEP, len,
+         3 + 4j, range(3), ('loss-based-v1', float('inf')), ('aggressive', 0.1, 0.5), ('logloss', float('nan'))]
+
+
+def said(flags) -> str | None:
+    """The sentence with which a task is refused before it runs; None if it is not."""
+    try:
+        core.Core(flags)
+    except UserError as e:
+        assert str(e) and '\n' not in str(e) and len(str(e)) < 700
+        return str(e)
+    return None
+
+
+@pytest.mark.parametrize('name', KNOWN)
+def test_no_flag_takes_a_nasty_value_without_a_sentence(name):
+    refused = [said({**FLAGS, name: value}) for value in NASTY]
+    assert sum(s is not None for s in refused) > len(NASTY) // 3
+    assert not list(Path().iterdir())
+
+
+NUMBERS = {'train_fraction': 1, 'label_noise': 1, 'lr': 0.1, 'E': 3, 'B': 9, 'lr_lb': 0.1, 'loss_ub': 9.0,
+           'log_frame0': 1.0, 'seed': 4, 'threads': 2, 'attack_B': 9, 'attack_K': 3, 'attack_E': 3,
+           'attack_initial_const': 0.1}
+
+
+@pytest.mark.parametrize('name', NUMBERS)
+def test_a_flag_that_is_a_number_takes_no_other(name):
+    for value in (float('inf'), float('-inf'), float('nan'), 10 ** 400, -10 ** 400, b'1', [1], {}, True, 1j):
+        assert said({**FLAGS, name: value}), value
+    for kind in (np.float32, np.float64) if isinstance(NUMBERS[name], float) else (np.int64, np.int8):
+        value = core.Core({**FLAGS, name: kind(NUMBERS[name])}).flags[name]
+        assert value == pytest.approx(NUMBERS[name]) and type(value) in (int, float)
+
+
+@pytest.mark.parametrize('changes', [
+    *({'model': {**FLAGS['model'], key: value}} for key, value in [
+        ('weight_decay', float('inf')), ('weight_decay', 10 ** 400), ('clip_norm', 1e39), ('clip_norm', True),
+        ('opt', {'type': 'sgd', 'momentum': float('nan')}), ('opt', {'type': 'sgd', 'momentum': [0.9]}),
+        ('opt', {'type': 'sgd', 'nesterov': 1}), ('opt', {'type': 'adam', 'beta_1': 10 ** 300}), ('opt', 3),
+        ('schedule', {'type': 'exponential', 'decay_steps': 1.5, 'rate': 0.5}),
+        ('schedule', {'type': 'exponential', 'decay_steps': 3, 'rate': 10 ** 400}),
+        ('schedule', {'type': 'piecewise', 'boundaries': 3, 'factors': [1]}),
+        ('schedule', {'type': 'piecewise', 'boundaries': [3], 'factors': [float('inf')]}),
+        ('schedule', {'type': 'cosine'}), ('schedule', {'type': 'cosine', 'decay_steps': True}),
+        ('init', {'weight_rescale': float('inf')}), ('init', {'weight_rescale': 10 ** 400}), ('init', {'weight': len}),
+        ('init', {'bias_normalized': 1}), ('init', []), ('description', [['F', 10 ** 30], ['F', 10]]),
+        ('description', [['F', 10.0]]), ('description', [['C', 8.5, [3, 3]], ['F', 10]]),
+        ('description', [['C', 2, [10 ** 400, 1]], ['F', 10]]), ('description', [['D', float('nan')], ['F', 10]]),
+        ('description', [['D', 10 ** 400], ['F', 10]]), ('description', {1: 2}), ('description', 'F10')]),
+    *({'arch': 'residual', 'model': {'widths': [2], 'repeats': 1, **model}} for model in [
+        {'widths': 8}, {'widths': '16'}, {'widths': [2.0]}, {'widths': [10 ** 30]}, {'repeats': 10 ** 30},
+        {'repeats': True}, {'num_labels': 10 ** 30}]),
+    *({'objective': objective} for objective in [
+        {'type': 'large-margin', 'gamma': float('inf')}, {'type': 'large-margin', 'gamma': 10 ** 400},
+        {'type': 'large-margin', 'top_k': 1.0}, {'type': 'large-margin', 'top_k': 10},
+        {'type': 'large-margin', 'layer_weights': 1.0}, {'type': 'large-margin', 'layer_weights': [1.0]},
+        {'type': 'large-margin', 'layers': []}, ['cross-entropy', {'type': 'large-margin-released', 'top_k': 11}],
+        [{'type': 'cross-entropy', 'weight': float('nan')}], {'type': {}}, [[]]]),
+    *({'lr': lr} for lr in [
+        ('loss-based-v1', 0.1, 10 ** 400), ('loss-based-v1', 0.1, 1.1, float('inf')), ('aggressive-v2', 0.1, 1e-9),
+        ('const', True), ('aggressive-v3', 0.1, 1.0, '2')]),
+    {'lr': 1e300, 'train_mode': 'USE_FRAME', 'log_frame0': 600},
+    *({'archive': archive} for archive in [('logloss', 10 ** 400), ('logloss', True), ('const-epoch', 10 ** 30)]),
+    {'dataset': 'data.npz'}, {'train_N': 10 ** 6}, {'B': 301}, {'gpu': '²'}, {'init_weights': 'nowhere.npz'},
+    {'permutations': 'nowhere.npz'}, {'tensorboard': 1}], ids=lambda c: str(c)[:60])
+def test_a_refused_run_is_one_sentence_and_leaves_no_directory(changes):
+    flags = {**FLAGS, 'lr': 0.1, 'train_mode': 'NORMAL', 'train_N': 300, 'E': 1, **changes}
+    with pytest.raises(UserError) as e:
+        core.run(flags)
+    assert '\n' not in str(e.value) and len(str(e.value)) < 500
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('name', KNOWN)
+def test_every_flag_with_every_nasty_value_runs_or_leaves_no_directory(name):
+    for k, value in enumerate(NASTY):
+        place = Path(f'run-{k}')
+        try:
+            core.run({**FLAGS, 'train_N': 40, 'test_N': 10, 'B': 20, 'print': False, 'E': 1, 'log': str(place),
+                      name: value})
+        except UserError as e:
+            assert '\n' not in str(e) and len(str(e)) < 1000
+            assert not place.exists() or Workdir(place).history_size(), e  # it diverged
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A run, for evaluations of it that are refused."""
+    place = tmp_path_factory.mktemp('trained') / 'run'
+    core.run({**FLAGS, 'E': 1, 'log': str(place)})
+    return place
+
+
+@pytest.mark.parametrize('task', [
+    {'task': 'attack', 'attack_type': 'PGD', 'attack_K': 2, 'attack_E': 1}, {'task': 'certify'}, {'task': 'kkt'},
+    {'task': 'transfer', 'attack_type': 'FGSM'}, {'task': 'train_peek', 'lr': 0.1, 'E': 1, 'B': 50}],
+    ids=lambda task: task['task'])
+@pytest.mark.parametrize('changes', [
+    {'attack_eps_list': [1e999]}, {'attack_eps_list': 0.1}, {'attack': 3}, {'attack': [10 ** 30]}, {'attack': []},
+    {'eid': 10 ** 30}, {'eid': 1.0}, {'eid': 9}, {'lr': float('inf')}, {'lr': -1.0}, {'attack_N': 1.0},
+    {'attack_options': {'norm': float('nan')}}, {'attack_B': 10 ** 20}, {'dataset': 'none.npz'}, {'eval_log': ''},
+    {'model': {'description': [['F', 10]]}}, {'log': ''}, {'log': 5}], ids=lambda c: str(c)[:40])
+def test_a_refused_evaluation_is_one_sentence_and_leaves_no_directory(task, changes, trained):
+    before = sorted(trained.rglob('*'))
+    if task['task'] in ('certify', 'train_peek') and 'attack_options' in changes:
+        return  # it has no use for them
+    with pytest.raises(UserError) as e:
+        core.run({'log': str(trained), 'gpu': 'cpu', 'eval_log': 'out', **task, **changes})
+    assert '\n' not in str(e.value) and len(str(e.value)) < 700
+    assert not list(Path().iterdir()) and sorted(trained.rglob('*')) == before
+
+
 # ---- files that are not ours ----
 
 class Bomb:

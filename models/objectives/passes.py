@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from ..logits import require_logit_shape, require_logit_structure, require_logits_of_noise
-from ..types import did_you_mean
+from ..types import did_you_mean, shown
 from .labels import checked_labels
 from .moments import twice_differentiable_moments
 
@@ -99,7 +99,7 @@ def layers_of(net: keras.Model, layers: str | tuple[str, ...]) -> tuple[str, ...
         known = _known(net)
         for name in layers:
             if name not in known:
-                raise ValueError(f'the network has no layer {name!r}; {did_you_mean(name, known)}')
+                raise ValueError(f'the network has no layer {shown(name)}; {did_you_mean(name, known)}')
         return layers
     blocks = _blocks(net, layers)
     if layers == 'all':
