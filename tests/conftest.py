@@ -34,10 +34,9 @@ def reference_npz(name: str, folder: Path = REFERENCE) -> dict[str, np.ndarray]:
         return {k: f[k] for k in f}
 
 
-@pytest.fixture(scope='session', autouse=True)
-def on_cpu():
-    devices = use_device('cpu,cpu,cpu')  # tests of one device use the first of these parts
-    assert 'in use' not in devices.text, 'a test module starts TensorFlow as it is imported: it makes a layer, say'
+def pytest_configure(config: pytest.Config) -> None:
+    """Takes the devices before a test module is imported, which may make a layer and so start TensorFlow."""
+    use_device('cpu,cpu,cpu')  # tests of one device use the first of these parts
 
 
 @pytest.fixture(scope='session')
