@@ -261,7 +261,7 @@ class Workdir:
         except OSError as e:
             raise UserError(f'{self.flags_path} cannot be read: {e.strerror}') from None
         except (ValueError, RecursionError) as e:
-            raise UserError(f'{self.flags_path} is damaged, it is not JSON: {e}') from None
+            raise UserError(f'{self.flags_path} cannot be read, it is not JSON: {e}') from None
         if not isinstance(record, dict) or not isinstance(record.get('flags'), dict):
             raise UserError(f"{self.flags_path} is not a run's record: it has no flags")
         for key, kind in _RECORD.items():

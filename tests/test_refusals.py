@@ -190,10 +190,10 @@ def test_a_directory_that_is_no_run_is_told_what_it_is(flag, log, says, run):
 
 
 @pytest.mark.parametrize('record, says', [
-    ('{"flags": ', 'is damaged, it is not JSON'), ('[]', 'it has no flags'),
+    ('{"flags": ', 'cannot be read, it is not JSON'), ('[]', 'it has no flags'),
     ('{"flags": {"E": 3}}', "lacks the flag 'dataset'"), ({'images': 3}, "its 'images' is 3"),
     ({'config': [1]}, "its 'config' is [1]"), ({'versions': 'x'}, "its 'versions'"),
-    ('[' * 100_000, 'is damaged, it is not JSON')], ids=lambda v: str(v)[:20])
+    ('[' * 100_000, 'cannot be read, it is not JSON')], ids=lambda v: str(v)[:20])
 def test_a_record_of_another_shape_is_a_sentence(record, says, run):
     path = Path('logs/a/flags.json')
     text = record if isinstance(record, str) else json.dumps({**json.loads(path.read_text()), **record})
