@@ -368,7 +368,7 @@ class Workdir:
             lines = self.history_path.read_bytes().split(b'\n')
         except OSError:
             raise NotYet(f'{self.path} has no {self.history_path.name}; it is not the working directory of a run'
-                         f'{self._hint()}') from None
+                         f'{self._hint() if self.path.exists() else ""}') from None
         if lines[-1]:
             print(f'warning: {self.history_path}: the last line is torn, and left out', file=sys.stderr)
         for number, line in enumerate(lines[:-1], start=1):
