@@ -146,8 +146,12 @@ def test_images_that_cannot_be_made_are_refused(net):
         FGSM(net).of_size(x[:, :8], np.array([1, 2]), 0.1)
     with pytest.raises(ValueError, match=r'labels must be in 0\.\.9'):
         FGSM(net).of_size(x, np.array([1, 10]), 0.1)
-    with scaled(net.net, np.nan), pytest.raises(ValueError, match="the gradient of the network's logits is not finite"):
+    with scaled(net.net, np.nan), pytest.raises(ValueError, match="the network's logits are not all finite"):
         FGSM(net).of_size(x, np.array([1, 2]), 0.1)
+    image = keras.Input((4, 4, 1))
+    steep = keras.Model(image, keras.layers.Dense(3)(keras.ops.sqrt(keras.layers.Flatten()(image))))
+    with pytest.raises(ValueError, match="the gradient of the network's logits is not finite"):
+        FGSM(steep).of_size(np.zeros((2, 4, 4, 1), np.float32), np.array([1, 2]), 0.1)
 
 
 # ---- evaluations ----

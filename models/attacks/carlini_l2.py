@@ -11,6 +11,8 @@ from .base import IMAGES, LABELS, PER_IMAGE, Attack, Net, Proposal
 
 _NEVER = 1e10
 """Distance of an image for which nothing was found, and upper bound of a constant that never succeeded."""
+LARGEST_CONST = 1e20
+"""Of the first constant, which is multiplied by 10 a few times and by logits, in float32."""
 _BETA1, _BETA2, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-8)
 """Adam's, in float32 as TensorFlow 1's kernel has them: there 1 - beta2 is off by 1.3e-5, which the distances show."""
 
@@ -61,7 +63,7 @@ class CarliniL2(Attack):
         self.binary_search_steps = checks.count('binary_search_steps', binary_search_steps)
         self.max_iterations = checks.count('max_iterations', max_iterations)
         self.abort_early = checks.flag('abort_early', abort_early)
-        self.initial_const = checks.number('initial_const', initial_const)
+        self.initial_const = checks.number('initial_const', initial_const, high=LARGEST_CONST)
         lowest = checks.number('boxmin', boxmin, low=-1e30)
         self.bounds = (lowest, checks.number('boxmax', boxmax, low=lowest))
         self.normalize_output = checks.flag('normalize_output', normalize_output)
