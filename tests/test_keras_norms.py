@@ -43,29 +43,34 @@ def conv(**options):
     return L.Conv2D(4, 3, bias_initializer='ones', **options)
 
 
-@pytest.mark.parametrize('layers, kernels, degrees, is_homogeneous', [
-    ([conv(), L.BatchNormalization(scale=False), L.ReLU()], lambda n: [n[0].weights, n[-1].weights], (1, 1), False),
-    ([L.BatchNormalization(scale=False), conv()], lambda n: [n[1].weights, n[-1].weights], (1, 1), False),
-    ([conv(), L.LayerNormalization(), L.ReLU()], lambda n: [n[0].weights, [n[1].gamma], n[-1].weights], None, False),
-    ([conv(), L.GroupNormalization(2, scale=False)], lambda n: [n[0].weights, n[-1].weights], None, False),
-    ([conv(use_bias=False), L.RMSNormalization()], lambda n: [n[0].weights, [n[1].scale], n[-1].weights], (0, 1, 1),
-     True),
-    ([conv(use_bias=False), L.UnitNormalization()], lambda n: [n[0].weights, n[-1].weights], (0, 1), True),
-    ([L.Normalization(mean=0.5, variance=4.0), conv()], lambda n: [n[1].weights, n[-1].weights], (1, 1), True),
-    ([conv(), L.SpectralNormalization(conv()), L.ReLU()],
+@pytest.mark.parametrize('make, kernels, degrees, is_homogeneous', [
+    (lambda: [conv(), L.BatchNormalization(scale=False), L.ReLU()], lambda n: [n[0].weights, n[-1].weights], (1, 1),
+     False),
+    (lambda: [L.BatchNormalization(scale=False), conv()], lambda n: [n[1].weights, n[-1].weights], (1, 1), False),
+    (lambda: [conv(), L.LayerNormalization(), L.ReLU()], lambda n: [n[0].weights, [n[1].gamma], n[-1].weights], None,
+     False),
+    (lambda: [conv(), L.GroupNormalization(2, scale=False)], lambda n: [n[0].weights, n[-1].weights], None, False),
+    (lambda: [conv(use_bias=False), L.Flatten(), L.RMSNormalization()],
+     lambda n: [n[0].weights, [n[2].scale], n[-1].weights], (0, 1, 1), True),
+    (lambda: [conv(use_bias=False), L.Flatten(), L.UnitNormalization()], lambda n: [n[0].weights, n[-1].weights],
+     (0, 1), True),
+    (lambda: [L.Normalization(mean=0.5, variance=4.0), conv()], lambda n: [n[1].weights, n[-1].weights], (1, 1), True),
+    (lambda: [conv(), L.SpectralNormalization(conv()), L.ReLU()],
      lambda n: [n[0].weights, [n[1].layer.kernel], n[-1].weights], (1, 1, 1), False),
-    ([conv(), L.PReLU(alpha_initializer='ones')], lambda n: [n[0].weights, n[-1].weights], (1, 1), False),
-    ([conv(), L.PReLU()], lambda n: [n[0].weights, n[-1].weights], (1, 1), False),
-    ([L.SeparableConv2D(4, 3, use_bias=False)], lambda n: [n[0].weights, n[-1].weights], (2, 1), True),
-    ([conv(kernel_constraint='non_neg'), conv(trainable=False, use_bias=False)],
+    (lambda: [L.SpectralNormalization(conv()), L.ReLU()], lambda n: [n[0].layer.weights, n[-1].weights], (1, 1), True),
+    (lambda: [conv(), L.PReLU(alpha_initializer='ones')], lambda n: [n[0].weights, n[-1].weights], (1, 1), False),
+    (lambda: [conv(), L.PReLU()], lambda n: [n[0].weights, n[-1].weights], (1, 1), False),
+    (lambda: [L.SeparableConv2D(4, 3, use_bias=False)], lambda n: [n[0].weights, n[-1].weights], (2, 1), True),
+    (lambda: [conv(kernel_constraint='non_neg'), conv(trainable=False, use_bias=False)],
      lambda n: [n[0].weights, n[-1].weights], (1, 1), True),
-    ([L.Reshape((8, 8)), L.Bidirectional(L.SimpleRNN(3))],
+    (lambda: [L.Reshape((8, 8)), L.Bidirectional(L.SimpleRNN(3))],
      lambda n: [n[1].forward_layer.weights, n[1].backward_layer.weights[:2], n[-1].weights], None, False),
-    ([L.Reshape((8, 8)), L.TimeDistributed(L.EinsumDense('ab,bc->ac', 5, bias_axes='c'))],
+    (lambda: [L.Reshape((8, 8)), L.TimeDistributed(L.EinsumDense('ab,bc->ac', 5, bias_axes='c'))],
      lambda n: [n[1].layer.weights, n[-1].weights], (1, 1), True),
 ])
-def test_norms_are_of_what_acts_as_a_kernel(layers, kernels, degrees, is_homogeneous, data):
-    net = network(*layers)
+def test_norms_are_of_what_acts_as_a_kernel(make, kernels, degrees, is_homogeneous, data):
+    keras.utils.set_random_seed(1)
+    net = network(*make())
     monitor = monitor_of(net, data)
     expected = [norm(*vs) for vs in kernels(net.layers)]
     np.testing.assert_allclose([monitor.stats[f'rho_{i}'] for i in range(len(monitor.layers))], expected, rtol=1e-6)
@@ -75,11 +80,13 @@ def test_norms_are_of_what_acts_as_a_kernel(layers, kernels, degrees, is_homogen
 
 @pytest.mark.parametrize('policy', ['mixed_float16', 'mixed_bfloat16', 'float64', 'float16', 'bfloat16'])
 def test_degrees_do_not_depend_on_the_precision_of_the_network(policy, data):
-    net = network(conv(dtype=policy), L.ReLU(dtype=policy), policy=policy)
+    keras.utils.set_random_seed(1)
+    hidden = [L.Dense(32, 'relu', use_bias=False, dtype=policy) for _ in range(3)]
+    net = network(conv(dtype=policy), L.ReLU(dtype=policy), *hidden, policy=policy)
     net.layers[0].bias.assign(np.full(4, 0.5))
     before = [layer.dtype_policy.name for layer in net.layers]
     monitor = monitor_of(net, data)
-    assert (monitor.degrees, monitor.is_homogeneous) == ((1, 1), True)
+    assert (monitor.degrees, monitor.is_homogeneous) == ((1,) * 5, True)
     assert [layer.dtype_policy.name for layer in net.layers] == before
     np.testing.assert_allclose(monitor.stats['rho_0'], norm(*net.layers[0].weights), rtol=1e-6)
     np.testing.assert_allclose(monitor.stats['log_loss'], math.log(net.evaluate(*data, verbose=0)), rtol=2e-2)
