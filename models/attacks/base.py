@@ -94,7 +94,6 @@ class Attack(ABC):
         has_budgets: whether it works within given budgets rather than minimising the distance.
         eps_list: these budgets, ascending.
         depends_on_scale: whether what is found depends on the scale of the logits.
-        is_faithful: whether it keeps the weaknesses of an original, rather than look where it need not.
         net: the Keras model.
         quick_net: the same function of the images, float32, to take gradients of.
         slack: within an attack, a wrong logit counts as ahead if it leads by this share of the largest logit, so that
@@ -106,7 +105,6 @@ class Attack(ABC):
     norm = 'L2'
     has_budgets: ClassVar[bool] = False
     depends_on_scale = False
-    is_faithful: ClassVar[bool] = False
     targeted = False
     bounds = (0.0, 1.0)
     eps_list: list[float] = []
@@ -247,8 +245,8 @@ class Attack(ABC):
         doubts.no_gradient |= lost & stood_still
         furthest = self.furthest(x)
         doubts.whole_box |= lost & (self.eps_list[-1] >= furthest if self.has_budgets else True)
-        # An attack that must be as its original is compared where it found something, too.
-        rows = np.flatnonzero(size > 0 if self.is_faithful else lost)
+        # An attack that the scale of the logits may mislead is compared where it found something, too.
+        rows = np.flatnonzero(size > 0 if self.depends_on_scale else lost)
         if self.targeted or not len(rows):
             return doubts
         direction, blind = self._looked(x[rows], y[rows])

@@ -49,8 +49,6 @@ class CarliniL2(Attack):
         iterations: int [steps], Adam's steps of the last batch.
     """
 
-    is_faithful = True
-
     def __init__(self, model: Net, batch_size: int | None = None, confidence: float = 0.0, targeted: bool = False,
                  learning_rate: float = 1e-2, binary_search_steps: int = 9, max_iterations: int = 10_000,
                  abort_early: bool = True, initial_const: float = 1e-3, boxmin: float = 0.0, boxmax: float = 1.0,

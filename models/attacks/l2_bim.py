@@ -27,8 +27,6 @@ class L2BIM(Attack):
         compact: False keeps images whose search has finished in the batch, to no one's gain.
     """
 
-    is_faithful = True
-
     def __init__(self, model: Net, stepsize: float = 0.05, iterations: int = 10, epsilon: float = 0.3,
                  search_steps: int = 20, compact: bool = True):
         super().__init__(model)

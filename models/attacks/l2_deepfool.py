@@ -26,8 +26,6 @@ class L2DeepFool(Attack):
         compact: False keeps images whose search has finished in the batch, to no one's gain.
     """
 
-    is_faithful = True
-
     def __init__(self, model: Net, steps: int = 1000, overshoot: float = 0.05, candidates: int = 10,
                  normalize_output: bool = False, compact: bool = True):
         super().__init__(model)

@@ -46,7 +46,6 @@ class LinfPGDAttack(Attack):
     norm = 'Linf'
     has_budgets = True
     depends_on_scale = True
-    is_faithful = True
 
     def __init__(self, model: Net, eps_list: Sequence[float] = (0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.3), k: int = 100,
                  a: float = 0.1, repeat: int = 50, random_start: bool = True, loss_func: str = 'cw'):
