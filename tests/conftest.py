@@ -63,3 +63,11 @@ def mnist_images():
 def in_tmp(tmp_path, monkeypatch):
     """Runs each test in a folder of its own, so that none writes into the checkout."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def operations_as_they_were():
+    """Switches deterministic operations off again, which a run with that flag switches on for its whole process."""
+    yield
+    from tensorflow.python.framework import config
+    config.disable_op_determinism()
