@@ -13,17 +13,17 @@ import tensorflow as tf
 
 from models import ARCHITECTURES, AUGMENTATIONS, Archiver, LRScheduler, Model, TrainMode
 from models.attacks import ATTACKS
-from models.certificate import lipschitz
+from models.measures.certificate import lipschitz
 
 from . import datasets, subsets
 from .devices import Devices, use_device
 from .errors import UserError, about
-from .evaluation import MAKERS, attack_arguments, chosen_indices, refuse_attack_flags, transfer_arguments
 from .flags import EVALUATIONS, FLAGS, RECORDED_FLAGS, archiver_of, merge, objective_from, scheduler_of
 from .provenance import git_commit, versions
-from .replay import load_initial_weights, recorded_permutations
+from .tasks.epochs import Permutations
+from .tasks.evaluation import MAKERS, attack_arguments, chosen_indices, refuse_attack_flags, transfer_arguments
+from .tasks.replay import load_initial_weights, recorded_permutations
 from .tensorboard import require_tensorboard
-from .training import Permutations
 from .workdir import Workdir, plain
 
 PURPOSES = {'permutation': 1, 'weights': 2, 'attack': 3, 'fraction': 4, 'noise': 5}

@@ -1,11 +1,13 @@
 """The mathematics: networks, losses, margins, schedulers, archivers. Imports nothing from ``core``."""
 
+import sys
 from collections.abc import Callable
 
 from ._tensorflow import import_quietly
 
 import_quietly()
 
+from . import model  # noqa: E402
 from .archivers import (  # noqa: E402
     ARCHIVERS,
     Archiver,
@@ -15,8 +17,6 @@ from .archivers import (  # noqa: E402
     TwoPhaseConstEpochArchiver,
 )
 from .augmentation import AUGMENTATIONS  # noqa: E402
-from .base_model import Model  # noqa: E402
-from .initializers import INITIALIZERS, InitPolicy, normalized_initializer, rescaling_initializer  # noqa: E402
 from .keras_callbacks import LossBasedLR, MarginMonitor  # noqa: E402
 from .losses import (  # noqa: E402
     HPSparseSoftmaxCrossEntropy,
@@ -35,9 +35,24 @@ from .lr_schedulers import (  # noqa: E402
     LRScheduler,
     LRSchedulerWithFrame,
 )
-from .residual import Residual  # noqa: E402
-from .simple_sequential import SimpleSequential  # noqa: E402
+from .measures import certificate, homogeneity, kkt, spectral  # noqa: E402
+from .model import Model  # noqa: E402
+from .networks import initializers, residual, simple_sequential  # noqa: E402
+from .networks.initializers import (  # noqa: E402
+    INITIALIZERS,
+    InitPolicy,
+    normalized_initializer,
+    rescaling_initializer,
+)
+from .networks.residual import Residual  # noqa: E402
+from .networks.simple_sequential import SimpleSequential  # noqa: E402
 from .types import BiasMode, Decision, EpochInfo, NumericalFailure, TrainMode  # noqa: E402
+
+# Modules under the names they had before they moved into folders, so that people's own scripts go on working.
+for _name, _module in (('base_model', model), ('simple_sequential', simple_sequential), ('residual', residual),
+                       ('initializers', initializers), ('certificate', certificate), ('spectral', spectral),
+                       ('kkt', kkt), ('homogeneity', homogeneity)):
+    sys.modules[f'{__name__}.{_name}'] = globals()[_name] = _module
 
 ARCHITECTURES: dict[str, Callable[..., Model]] = {
     'simple_sequential': SimpleSequential,

@@ -18,12 +18,12 @@ import numpy as np
 import tensorflow as tf
 
 from . import margins
-from .homogeneity import degrees_of, split_biases, trained_layers
 from .keras_fit import conflicts, other_losses, surroundings
 from .keras_optimizers import averages_weights, move_frame, require_proportional, require_settable_rate, set_rate
 from .keras_samples import Samples
 from .losses import HPSparseSoftmaxCrossEntropy
 from .lr_schedulers import LossBasedLRv1
+from .measures.homogeneity import degrees_of, split_biases, trained_layers
 from .types import did_you_mean
 
 LOWEST_LOG_LOSS = -80.0

@@ -14,7 +14,7 @@ from runs import FLAGS, train
 import core
 from core import UserError
 from models import BiasMode, Residual, TrainMode
-from models.homogeneity import degrees_of
+from models.measures.homogeneity import degrees_of
 from models.objectives import LargeMargin
 
 SMALL = {'widths': [4, 6], 'repeats': 2, 'init': {'weight': 'he_normal', 'bias': 'random_normal'}}

@@ -284,7 +284,7 @@ def test_a_state_is_of_the_weights_that_were_accepted():
 @pytest.mark.parametrize('quickstart', [False, True])
 def test_memory_is_flat_over_two_thousand_epochs(quickstart, monkeypatch):
     """Resident memory, after the first tenth; what res keeps of every epoch is included."""
-    from core.training import Training
+    from core.tasks.epochs import Training
     sizes, original = {}, Training._accept
 
     def accept(self, info):
