@@ -169,7 +169,8 @@ class Core(Building):
             if self.flags['tensorboard'] and self.devices.worker == 0:
                 on_accepted = ScalarLog(workdir.tensorboard_path).write
             return Training(self.model, self.dataset, scheduler, archiver, workdir, permutations, settings,
-                            on_accepted, without_enums(self.flags), resume, self.devices.of_first).run()
+                            on_accepted, without_enums(self.flags), resume, self.devices.of_first,
+                            [self.flags['seed'], PURPOSES['steps']]).run()
 
     def _resumed_record(self, workdir: Workdir, now: Mapping[str, Any]) -> dict[str, Any]:
         """The run's record, with what it is resumed with now.
@@ -225,7 +226,7 @@ class Core(Building):
                     start = time.perf_counter()
                     losses = self.model.train_epoch(
                         *self.dataset.train, permutations(eid + 1 + k, 0, k), self.flags['B'], lr, frame,
-                        self.flags['loss_ub'])
+                        self.flags['loss_ub'], seed=[self.flags['seed'], PURPOSES['steps'], eid + 1 + k, 0])
                     stats, extra = self.model.get_stats(self.dataset, frame)
                     info: EpochInfo = {
                         'eid': eid + 1 + k, 'all_rt_loss': losses.tolist(), 'lr': lr, 'log_frame': frame,

@@ -1,13 +1,13 @@
 """The mathematics: networks, losses, margins, schedulers, archivers. Imports nothing from ``core``."""
 
 import sys
-from collections.abc import Callable
 
 from ._tensorflow import import_quietly
 
 import_quietly()
 
-from . import model  # noqa: E402
+from . import architectures, model  # noqa: E402
+from .architectures import ARCHITECTURES, Residual, SimpleSequential, build_model  # noqa: E402
 from .archivers import (  # noqa: E402
     ARCHIVERS,
     Archiver,
@@ -37,36 +37,30 @@ from .lr_schedulers import (  # noqa: E402
 )
 from .measures import certificate, homogeneity, kkt, spectral  # noqa: E402
 from .model import Model  # noqa: E402
-from .networks import initializers, residual, simple_sequential  # noqa: E402
+from .networks import initializers  # noqa: E402
 from .networks.initializers import (  # noqa: E402
     INITIALIZERS,
     InitPolicy,
     normalized_initializer,
     rescaling_initializer,
 )
-from .networks.residual import Residual  # noqa: E402
-from .networks.simple_sequential import SimpleSequential  # noqa: E402
+from .networks.network import CountedLayer, Network  # noqa: E402
 from .types import BiasMode, Decision, EpochInfo, NumericalFailure, TrainMode  # noqa: E402
 
 # Modules under the names they had before they moved into folders, so that people's own scripts go on working.
-for _name, _module in (('base_model', model), ('simple_sequential', simple_sequential), ('residual', residual),
+for _name, _module in (('base_model', model), ('simple_sequential', architectures), ('residual', architectures),
                        ('initializers', initializers), ('certificate', certificate), ('spectral', spectral),
                        ('kkt', kkt), ('homogeneity', homogeneity)):
     sys.modules[f'{__name__}.{_name}'] = globals()[_name] = _module
 
-ARCHITECTURES: dict[str, Callable[..., Model]] = {
-    'simple_sequential': SimpleSequential,
-    'residual': Residual,
-}
-"""Architecture names, for the flag ``arch``."""
-
 __all__ = [
     'ARCHITECTURES', 'ARCHIVERS', 'AUGMENTATIONS', 'AggressiveLR', 'AggressiveLRv2', 'AggressiveLRv3', 'Archiver',
-    'BiasMode', 'ConstLR',
-    'ConstEpochArchiver', 'ConstLRAndLossBasedLR', 'Decision', 'EpochInfo', 'HPSparseSoftmaxCrossEntropy',
+    'BiasMode', 'ConstEpochArchiver', 'ConstLR', 'ConstLRAndLossBasedLR', 'CountedLayer', 'Decision', 'EpochInfo',
+    'HPSparseSoftmaxCrossEntropy',
     'INITIALIZERS', 'IdleArchiver', 'InitPolicy', 'LRScheduler', 'LRSchedulerWithFrame', 'LR_SCHEDULERS',
-    'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginMonitor', 'Model', 'NumericalFailure', 'Residual',
-    'SimpleSequential', 'TrainMode', 'TwoPhaseConstEpochArchiver', 'hp_sparse_softmax_cross_entropy_with_logits_v1',
+    'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginMonitor', 'Model', 'Network', 'NumericalFailure',
+    'Residual', 'SimpleSequential', 'TrainMode', 'TwoPhaseConstEpochArchiver', 'build_model',
+    'hp_sparse_softmax_cross_entropy_with_logits_v1',
     'hp_sparse_softmax_cross_entropy_with_logits_v2', 'normalized_initializer', 'rescaling_initializer',
     'separate_logits',
 ]

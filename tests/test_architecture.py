@@ -11,15 +11,16 @@ import pytest
 
 from core.flags import archiver_of, merge, scheduler_of
 from core.moved import MOVED
-from models import ARCHITECTURES
+from models import build_model
 from models.objectives import objective_of
 
 ROOT = Path(__file__).resolve().parents[1]
 # Each imports only from those before it, and a package when all that its __init__ takes up comes before.
 MODELS = ['types', '_tensorflow', 'checks', 'logits', 'lr_schedulers', 'archivers', 'losses', 'margins', 'replicas',
-          'optimizers', 'augmentation', 'stored', 'model', 'chains', 'networks', 'networks.initializers',
-          'networks.simple_sequential', 'networks.residual', 'measures', 'measures.spectral', 'measures.certificate',
-          'measures.homogeneity', 'measures.kkt', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks']
+          'optimizers', 'schedules', 'augmentation', 'batch', 'chains', 'measures', 'measures.homogeneity', 'networks',
+          'networks.initializers', 'networks.network', 'networks.simple_sequential', 'networks.residual',
+          'networks.keras_network', 'stored', 'statistics', 'steps', 'model', 'architectures', 'measures.spectral',
+          'measures.certificate', 'measures.kkt', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'base', 'gradient_descent', 'minimum_norm']
 OBJECTIVES = ['checks', 'labels', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what they have in common
@@ -96,15 +97,15 @@ def test_an_objective_imports_what_objectives_have_in_common_and_models_know_no_
         others = {'released_large_margin': {'large_margin'}}.get(name, set())  # a variant of another
         assert inner <= set(OBJECTIVES[:i]) | others, name
         assert {n for n in imports(files[name]) if n.startswith('..')} <= {
-            '..types', '..checks', '..losses', '..logits'}, name
+            '..types', '..checks', '..losses', '..logits', '..batch', '..schedules'}, name
     for path in modules('models', ('objectives',)).values():
         assert not any('objectives' in n for n in imports(path)), path.name
 
 
 def test_modules_that_moved_are_found_under_their_earlier_names():
     earlier = {**MOVED, **{f'models.{name}': f'models.{home}' for name, home in (
-        ('base_model', 'model'), ('simple_sequential', 'networks.simple_sequential'), ('kkt', 'measures.kkt'),
-        ('residual', 'networks.residual'), ('initializers', 'networks.initializers'), ('spectral', 'measures.spectral'),
+        ('base_model', 'model'), ('simple_sequential', 'architectures'), ('kkt', 'measures.kkt'),
+        ('residual', 'architectures'), ('initializers', 'networks.initializers'), ('spectral', 'measures.spectral'),
         ('certificate', 'measures.certificate'), ('homogeneity', 'measures.homogeneity'))}}
     for name, home in earlier.items():
         assert import_module(name) is import_module(home) and import_module(home).__spec__.name == home
@@ -137,7 +138,7 @@ def test_an_experiment_is_a_flags_dictionary_that_builds(path):
     flags = merge(runpy.run_path(str(path))['FLAGS'])
     scheduler_of(flags['lr']), archiver_of(flags['archive'])
     shape = {'mnist': (28, 28, 1), 'cifar10': (32, 32, 3), 'digits': (8, 8, 1)}[flags['dataset']]
-    model = ARCHITECTURES[flags['arch']]('m', shape, train_mode=flags['train_mode'], **flags['model'])
+    model = build_model(flags['arch'], shape, flags['train_mode'], **flags['model'])
     assert model.num_labels == 10
     of_the_paper = path.stem.startswith(('exper-final', 'exper-quickstart'))
     assert model.is_homogeneous == (of_the_paper and 'biased' not in path.stem)

@@ -147,5 +147,5 @@ def test_what_describes_no_network_is_refused(model, message):
 
 
 def test_batch_norm_with_a_frame_is_refused():
-    with pytest.raises(ValueError, match='which batch normalisation trains by another; use train_mode=NORMAL'):
+    with pytest.raises(ValueError, match='which batch normalisation and dropout train by another; use'):
         Residual('m', (8, 8, 1), batch_norm=True, train_mode=TrainMode.USE_FRAME)

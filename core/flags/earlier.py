@@ -113,9 +113,10 @@ def differing_flags(log: str, flags: Mapping[str, Any]) -> str | None:
 
 def _shaping(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The flags that the network's layers, and the images that they take, depend on, defaults included."""
-    no_layers = ('init', 'weight_decay', 'opt', 'schedule', 'clip_norm')
+    no_layers = ('init',)
     parameters = inspect.signature(ARCHITECTURES[flags['arch']]).parameters
-    model = {k: flags['model'].get(k, parameters[k].default) for k in model_keys(flags['arch']) if k not in no_layers}
+    model = {k: flags['model'].get(k, parameters[k].default) for k in parameters if k in model_keys(flags['arch'])
+             if k not in no_layers}
     return {'dataset': flags['dataset'], 'arch': flags['arch'], **{f'model.{k}': plain(v) for k, v in model.items()}}
 
 

@@ -29,6 +29,7 @@ from models import (
     LRSchedulerWithFrame,
     TrainMode,
 )
+from models.architectures import model_keys
 from models.attacks import AttackType
 from models.checks import number
 from models.objectives import Objective, objective_of
@@ -207,12 +208,6 @@ RECORDED_FLAGS = ('dataset', 'train_N', 'test_N', 'train_fraction', 'label_noise
 
 PLACES = ('log', 'eval_log', 'gpu', 'threads', 'data_dir')
 """Flags that say where something is, or runs."""
-
-
-def model_keys(arch: str) -> list[str]:
-    """The keys that ``model`` may have."""
-    parameters = inspect.signature(ARCHITECTURES[arch]).parameters
-    return [k for k in parameters if k not in ('name', 'input_shape', 'train_mode', 'seed')]
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

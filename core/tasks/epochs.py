@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,7 @@ class Training:
         flags: what ``res`` says of flags.
         resume: whether to go on with the run in ``workdir``, if it got far enough to be gone on with.
         agree: what all workers of the run are to go by, of what each calls this with.
+        seed: whole numbers that, with an epoch and a retry, are the seed of what its steps draw.
     """
 
     model: Model
@@ -68,6 +69,7 @@ class Training:
     flags: dict[str, Any] = field(default_factory=dict)
     resume: bool = False
     agree: Callable[[Any], Any] = lambda value: value
+    seed: Sequence[int] = (0,)
 
     def __post_init__(self) -> None:
         self.records = Records()
@@ -211,7 +213,8 @@ class Training:
         try:
             with progress.epoch_bar(eid, steps) as on_steps:
                 batch_losses = self.model.train_epoch(
-                    x, y, order, self.settings.B, lr, log_frame, self.settings.loss_ub, on_steps).tolist()
+                    x, y, order, self.settings.B, lr, log_frame, self.settings.loss_ub, on_steps,
+                    [*self.seed, eid, retry]).tolist()
             info['stats'] = self.agree(self.model.get_stats(self.dataset, log_frame)[0])
             info['stats']['log_T'] = self._log_T_after(steps, lr, log_frame)
             info['rt_loss'] = float(np.mean(batch_losses))

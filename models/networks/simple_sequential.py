@@ -1,4 +1,4 @@
-"""SimpleSequential: convolutions, poolings and dense layers in a row, from a description in plain lists."""
+"""simple_sequential: convolutions, poolings and dense layers in a row, from a description in plain lists."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import keras
 import numpy as np
 
 from ..checks import number
-from ..margins import Norms
-from ..model import Model
-from ..types import BiasMode, TrainMode, did_you_mean, lookup, shown
+from ..types import BiasMode, did_you_mean, lookup, shown
 from .initializers import InitPolicy
+from .network import CountedLayer, Network, originals_names, variables_of
 
 LAYER_KINDS = {
     'C': "a convolution, ['C', channels, [height, width]]",
@@ -45,11 +44,16 @@ class LayerSpec:
     rate: float = 0.0
 
 
-class SimpleSequential(Model):
+def simple_sequential(input_shape: Sequence[int], description: Sequence[Any],
+                      bias_mode: BiasMode = BiasMode.FIRST_LAYER, init: dict[str, Any] | None = None,
+                      act_type: str = 'relu', seed: int | None = None) -> Network:
     """A feed-forward network such as the CNN and the VGG of the paper's experiments.
 
+    It is homogeneous if no layer but the first has a bias, and none normalises. If it is not, as in the original, the
+    norms count weights and bias of the first layer, and the weights alone of the others. Batch normalisation does not
+    count.
+
     Args:
-        name: the network's name.
         input_shape: (height, width, channels) of an image.
         description: a list of layers: ['C', channels, [height, width]], ['F', units], ['P'], ['A'], ['B'],
             ['D', rate]. Convolutions have stride 1 and SAME padding, poolings are 2x2 with stride 2 and drop an odd
@@ -57,99 +61,69 @@ class SimpleSequential(Model):
             activation follows every C and F unless its options, a dictionary at its end, say {'act': False}; the
             option 'bias' overrides ``bias_mode``.
         bias_mode: which layers have a bias.
-        train_mode: whether training uses a frame.
-        opt, schedule, clip_norm: how training steps are taken, see ``Model``.
         init: initial weights, see ``InitPolicy``.
         act_type: 'relu', 'linear' (none), or 'relu2' (the square of relu).
-        weight_decay: see ``Model``.
         seed: of the initial weights; None for fresh ones.
 
     Raises:
         ValueError: a description that describes no network, or an unknown name.
     """
+    act_degree = lookup('activation', act_type, ACTIVATIONS)
+    specs = parse_description(description, tuple(int(n) for n in input_shape), require_bias_mode(bias_mode))
+    net, trained = _build(input_shape, specs, act_type)
+    _initialise(trained, InitPolicy(init), seed)
+    names = [layer.name for layer in net.layers if layer.trainable_variables]
+    layer_vars = variables_of(net, names)
+    weighted = [spec for spec in specs if spec.kind in 'CF']
+    is_homogeneous = not any(spec.kind == 'B' for spec in specs) and not any(spec.bias for spec in weighted[1:])
+    layers: list[CountedLayer] = []
+    degree = 1
+    for i, (layer, spec) in reversed(list(enumerate(zip(trained, weighted)))):
+        degree *= act_degree if spec.act else 1
+        variables = layer_vars[layer.name]
+        layers.insert(0, CountedLayer(layer.name, variables if i == 0 or is_homogeneous else variables[:1], degree))
+    return Network(net, layers, is_homogeneous, layer_vars, originals_names(net, names))
 
-    def __init__(self, name: str, input_shape: Sequence[int], description: Sequence[Any],
-                 bias_mode: BiasMode = BiasMode.FIRST_LAYER, train_mode: TrainMode = TrainMode.USE_FRAME,
-                 opt: Any = 'gd', init: dict[str, Any] | None = None, act_type: str = 'relu',
-                 weight_decay: float = 0.0, seed: int | None = None, schedule: Any = None,
-                 clip_norm: float | None = None):
-        super().__init__(name, train_mode, weight_decay, opt, schedule, clip_norm)
-        self.act_degree = lookup('activation', act_type, ACTIVATIONS)
-        self.act_type = act_type
-        self.input_shape = tuple(int(n) for n in input_shape)
-        self.description = description
-        self.bias_mode = require_bias_mode(bias_mode)
-        self.layers = parse_description(description, self.input_shape, bias_mode)
-        if train_mode is TrainMode.USE_FRAME and any(spec.kind in 'BD' for spec in self.layers):
-            raise ValueError('a frame follows the loss of the network itself, which batch normalisation and dropout '
-                             'train by another; use train_mode=NORMAL')
-        self._build(InitPolicy(init), seed)
-        self.nL = sum(spec.kind in 'CF' for spec in self.layers)
-        self._ready()
 
-    def _build(self, init: InitPolicy, seed: int | None) -> None:
-        h = inputs = keras.Input(self.input_shape, name='image')
-        trained = []
-        self.layer_vars = {}
-        for i, spec in enumerate(self.layers, start=1):
-            if spec.kind in 'PA':
-                pool = keras.layers.MaxPooling2D if spec.kind == 'P' else keras.layers.AveragePooling2D
-                h = pool(2, 2, 'valid', name=f'pool{i}')(h)
-                continue
-            if spec.kind == 'D':
-                h = keras.layers.Dropout(spec.rate, name=f'drop{i}')(h)
-                continue
-            if spec.kind == 'B':
-                layer = keras.layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f'bn{i}')
-                h = layer(h)
-                self.layer_vars[layer.name] = tuple(v.value for v in layer.trainable_variables)
-                continue
-            # The layers start at zero and are given their weights below: a saved model then needs no initializer.
-            options = {'use_bias': spec.bias, 'kernel_initializer': 'zeros'}
-            if spec.kind == 'C':
-                layer = keras.layers.Conv2D(spec.size[0], spec.size[1:], padding='same', name=f'conv{i}', **options)
-            else:
-                if len(h.shape) > 2:
-                    h = keras.layers.Flatten(name='flatten')(h)
-                layer = keras.layers.Dense(spec.size[0], name=f'fc{i}', **options)
-            h = layer(h)
-            trained.append(layer)
-            self.layer_vars[layer.name] = tuple(v.value for v in layer.trainable_variables)
-            if spec.act and self.act_type != 'linear':
-                h = keras.layers.ReLU(name=f'relu{i}')(h)
-                if self.act_type == 'relu2':
-                    h = keras.layers.Multiply(name=f'square{i}')([h, h])
-        self.net = keras.Model(inputs, h, name='net')
-        seeds = np.random.SeedSequence(seed).spawn(2 * len(trained))
-        for i, layer in enumerate(trained):
-            weight_seed, bias_seed = (int(s.generate_state(1)[0]) for s in seeds[2 * i:2 * i + 2])
-            layer.kernel.assign(init.weight_init(weight_seed)(layer.kernel.shape, dtype='float32'))
-            if layer.use_bias:
-                layer.bias.assign(init.bias_init(bias_seed)(layer.bias.shape, dtype='float32'))
+def _build(input_shape: Sequence[int], specs: Sequence[LayerSpec], act_type: str
+           ) -> tuple[keras.Model, list[keras.Layer]]:
+    """The network, and its convolutions and dense layers."""
+    h = inputs = keras.Input(tuple(int(n) for n in input_shape), name='image')
+    trained = []
+    for i, spec in enumerate(specs, start=1):
+        if spec.kind in 'PA':
+            pool = keras.layers.MaxPooling2D if spec.kind == 'P' else keras.layers.AveragePooling2D
+            h = pool(2, 2, 'valid', name=f'pool{i}')(h)
+            continue
+        if spec.kind == 'D':
+            h = keras.layers.Dropout(spec.rate, name=f'drop{i}')(h)
+            continue
+        if spec.kind == 'B':
+            h = keras.layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f'bn{i}')(h)
+            continue
+        # The layers start at zero and are given their weights below: a saved model then needs no initializer.
+        options = {'use_bias': spec.bias, 'kernel_initializer': 'zeros'}
+        if spec.kind == 'C':
+            layer = keras.layers.Conv2D(spec.size[0], spec.size[1:], padding='same', name=f'conv{i}', **options)
+        else:
+            if len(h.shape) > 2:
+                h = keras.layers.Flatten(name='flatten')(h)
+            layer = keras.layers.Dense(spec.size[0], name=f'fc{i}', **options)
+        h = layer(h)
+        trained.append(layer)
+        if spec.act and act_type != 'linear':
+            h = keras.layers.ReLU(name=f'relu{i}')(h)
+            if act_type == 'relu2':
+                h = keras.layers.Multiply(name=f'square{i}')([h, h])
+    return keras.Model(inputs, h, name='net'), trained
 
-    @property
-    def is_homogeneous(self) -> bool:
-        """Whether no layer but the first has a bias, and none normalises."""
-        return not any(spec.kind == 'B' for spec in self.layers) and not any(
-            spec.bias for spec in [s for s in self.layers if s.kind in 'CF'][1:])
 
-    def norms(self) -> Norms:
-        """Norms of the parameters, in float64.
-
-        With a bias above the first layer the network is not homogeneous; as in the original, the norms then count
-        weights and bias of the first layer, and the weights alone of the others. Batch normalisation does not count.
-        """
-        layers = [vs for name, vs in self.layer_vars.items() if not name.startswith('bn')]
-        counted = [vs if i == 0 or self.is_homogeneous else vs[:1] for i, vs in enumerate(layers)]
-        squares = [sum(float(np.sum(np.square(v.numpy(), dtype=np.float64))) for v in vs) for vs in counted]
-        rhos = tuple(math.sqrt(s) for s in squares)
-        prod, order = np.float64(1.0), 0
-        with np.errstate(over='ignore'):
-            for rho, spec in zip(rhos, [s for s in self.layers if s.kind in 'CF']):
-                prod, order = prod * rho, order + 1
-                if spec.act:
-                    prod, order = prod ** self.act_degree, order * self.act_degree
-        return Norms(math.sqrt(sum(squares)), rhos, float(prod), order)
+def _initialise(trained: Sequence[keras.Layer], init: InitPolicy, seed: int | None) -> None:
+    seeds = [int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(2 * len(trained))]
+    for i, layer in enumerate(trained):
+        layer.kernel.assign(init.weight_init(seeds[2 * i])(layer.kernel.shape, dtype='float32'))
+        if layer.use_bias:
+            layer.bias.assign(init.bias_init(seeds[2 * i + 1])(layer.bias.shape, dtype='float32'))
 
 
 def require_bias_mode(value: Any) -> BiasMode:
