@@ -23,7 +23,7 @@ OBJECTIVES = ['checks', 'labels', 'moments', 'passes', 'base', 'gradients', 'at_
 CORE = ['errors', 'npz', 'interrupts', 'command_line', 'flags', 'devices', 'locks', 'workdir', 'provenance', 'datasets',
         'subsets', 'progress', 'histories', 'sweep_directory', 'sweep_results', 'labels', 'plotting', 'transfer_plots',
         'tables', 'plot_app', 'tensorboard', 'records', 'training', 'replay', 'batches', 'attacking', 'transfer',
-        'theory', 'evaluation', 'earlier', 'building', 'core', 'app', 'grid', 'sweep', 'launch']
+        'theory', 'evaluation', 'earlier', 'building', 'core', 'app', 'grid', 'sweep', 'flags_doc', 'launch']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 
