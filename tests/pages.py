@@ -37,7 +37,7 @@ class Command(NamedTuple):
 
 
 def name_of(page: Path) -> str:
-    return str(page.relative_to(ROOT))
+    return str(page.relative_to(ROOT)) if page.is_relative_to(ROOT) else page.name
 
 
 def python_blocks(page: Path) -> list[str]:

@@ -111,6 +111,29 @@ def test_a_command_that_could_not_be_given_is_seen(wrong):
         check(command_of('a page', wrong))
 
 
+def test_commands_are_found_in_blocks_and_between_backticks_and_parted_as_a_shell_does():
+    Path('page.md').write_text('''
+Say `./run.sh exper-a --seed 1`, not `run.sh`, then
+
+    ./eval.sh eval-b logs/RUN --set "x=[1, 2]" --set y=3   # takes a while
+    ./plot.sh figure-c logs/RUN logs/SECOND && ./test.sh --all
+
+```
+./run.sh sweep-d --list --log=logs/d
+```
+
+```python
+print('./run.sh exper-no')
+```
+''')
+    found = {command.words[0] if command.words else '': command for command in commands(Path('page.md'))}
+    assert sorted(found) == ['', 'eval-b', 'exper-a', 'figure-c', 'sweep-d']
+    assert found['eval-b'].words == ['eval-b', 'logs/RUN'] and found['eval-b'].given('set') == ['x=[1, 2]', 'y=3']
+    assert found['figure-c'].words[1:] == ['logs/RUN', 'logs/SECOND'] and found[''].options == [('all', '')]
+    assert found['sweep-d'].options == [('list', ''), ('log', 'logs/d')]
+    assert found['exper-a'].options == [('seed', '1')] and found['exper-a'].page == 'page.md'
+
+
 def test_the_options_that_commands_may_have_are_those_that_the_programs_list():
     """Of the figures', whose program starts in a second; of the others tests/test_command_line.py tells."""
     done = subprocess.run([ROOT / 'plot.sh', 'figure-7', '--help'], capture_output=True, text=True, timeout=200,
@@ -187,6 +210,8 @@ def do(command: Command) -> Any:
     if command.program == './eval.sh':
         places['log'], few = words[0], FEW[flags['task']]
         settings = [*settings, few] if few else [*settings, *['E=1', 'B=50'] * (flags['task'] == 'train_peek')]
+        if flags.get('attack_type') == core.AttackType.L_2_FAST and not any('attack_' in s for s in settings[:-1]):
+            settings.append('attack_E=2')
     elif 'like' not in options:
         settings = [*settings, *TINY, f"E={2 if 'resume' in options else 1}"]
     flags = {**flags, 'print': False} if command.program == './run.sh' and 'resume' not in options else flags
@@ -225,6 +250,6 @@ def test_a_reader_who_does_what_readme_says_has_a_run_an_evaluation_and_a_figure
 
 
 @pytest.mark.long
-@pytest.mark.parametrize('page', ['docs/measure.md', 'docs/figures.md', 'docs/trust.md'])
+@pytest.mark.parametrize('page', ['README.md', 'docs/measure.md', 'docs/figures.md', 'docs/trust.md'])
 def test_the_commands_of_a_page_work_in_their_order_without_those_of_another(page):
     assert follow(page) >= 4
