@@ -29,7 +29,7 @@ CORE = ['moved', 'errors', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdi
         'sweeps', 'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting',
         'plotting.labels', 'plotting.transfer', 'plotting.tables', 'tasks', 'tasks.records', 'tasks.epochs',
         'tasks.replay', 'tasks.parts', 'tasks.attack', 'tasks.transfer', 'tasks.kkt', 'tasks.evaluation', 'building',
-        'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.sweep']
+        'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.sweep', 'flags_doc']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 
