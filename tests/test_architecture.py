@@ -18,7 +18,8 @@ MODELS = ['types', '_tensorflow', 'checks', 'logits', 'lr_schedulers', 'archiver
           'residual', 'spectral', 'certificate', 'homogeneity', 'kkt', 'keras_samples', 'keras_optimizers',
           'keras_fit', 'keras_callbacks']
 # What the attacks have in common.
-ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'base', 'gradient_descent', 'minimum_norm']
+ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
+           'descent', 'within_budgets', 'gradient_descent', 'minimum_norm']
 OBJECTIVES = ['checks', 'labels', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what they have in common
 CORE = ['errors', 'npz', 'interrupts', 'command_line', 'flags', 'devices', 'locks', 'workdir', 'provenance', 'datasets',
         'subsets', 'progress', 'histories', 'sweep_directory', 'sweep_results', 'labels', 'plotting', 'transfer_plots',
