@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from core.evaluation import attack_arguments, refuse_attack_flags, transfer_arguments
+from core.grid import grid_of
 from pages import PAGES, ROOT, Command, anchors, command_of, commands, links, name_of
 
 import core
-from core.evaluation import attack_arguments, refuse_attack_flags, transfer_arguments
 from core.flags import FLAGS, apply_setting, archiver_of, merge, objective_from, parse_setting, scheduler_of
 from core.flags_doc import MEANINGS, page as flags_page
-from core.grid import grid_of
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
 FOLDERS = {'./run.sh': 'experiments', './eval.sh': 'evals', './plot.sh': 'figures'}

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from core.grid import grid_of
 from pages import PAGES, name_of, python_blocks
 
 import core
-from core.grid import grid_of
 from models import TrainMode
 
 BLOCKS = [(name_of(page), block) for page in PAGES for block in python_blocks(page)]
