@@ -14,6 +14,7 @@ import core
 from core.devices import use_device
 from core.workdir import Workdir
 from models import AUGMENTATIONS, SimpleSequential, TrainMode
+from models.attacks import PGD
 from models.batch import Batch
 from models.objectives import OBJECTIVES, CrossEntropy, Objective, objective_of
 from models.objectives.weighted import Weighted
@@ -217,3 +218,34 @@ def test_a_run_whose_objective_has_state_is_resumed_bit_for_bit(number, tmp_path
     (_, first), (_, second) = (run.read_state() for run in runs)
     assert first.keys() == second.keys() and all(np.array_equal(first[k], second[k]) for k in first)
     assert (first['objective/visits'] == 5).all() and len(first['objective/visits']) == 200
+
+
+class Adversarial(Objective):
+    """The cross entropy of what PGD makes of the images, within a budget that grows from image to image and step to
+    step."""
+
+    def build(self, net, images):
+        self.attack = PGD(net, k=3, a=0.5, random_start=False, norm='L2')
+        self.budget = Control('eps', {'value': 0.5, 'schedule': {'type': 'cosine', 'decay_steps': 3, 'end': 0.5}})
+
+    def controls(self, steps, per_epoch):
+        return {'eps': self.budget(steps, per_epoch)}
+
+    def losses(self, batch, x=None, y=None, training=True):
+        eps = tf.cast(batch.controls['eps'], tf.float32) * (1 + tf.cast(batch.index, tf.float32) / N)
+        moved = self.attack.perturb(batch.x, batch.y, eps, batch.seed)
+        return CrossEntropy().losses(batch.net, tf.stop_gradient(moved), batch.y, True)
+
+
+@pytest.mark.parametrize('parts', [1, 3])
+def test_an_attack_runs_within_a_step_on_the_weights_of_that_step_and_each_image_has_its_budget(data, parts):
+    net, by_hand, order = network(parts, Adversarial()), network(), order_of(0)
+    losses = net.train_epoch(*data, order, 20, 0.1)
+    x, y = (tf.convert_to_tensor(a) for a in data)
+    attack = PGD(by_hand.net, k=3, a=0.5, random_start=False, norm='L2')
+    for step, loss in enumerate(losses):
+        rows = order[20 * step:20 * step + 20]
+        eps = (0.5 * (1 + (1 + math.cos(math.pi * step / 3)) / 2) / 2) * (1 + rows / N)
+        moved = attack.perturb(tf.gather(x, rows), tf.gather(y, rows), eps.astype(np.float32), [0, 0])
+        assert loss == pytest.approx(by_hand.test(moved, y.numpy()[rows])['loss'], rel=1e-4)
+        by_hand.train_epoch(moved, y.numpy()[rows], np.arange(20), 20, 0.1)
