@@ -11,9 +11,9 @@ from typing import Any
 from .types import shown
 
 
-def count(name: str, value: Any, low: int = 1) -> int:
-    """A whole number of at least ``low``, Python's or NumPy's."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) < 2 ** 31:
+def count(name: str, value: Any, low: int = 1, high: int = 2 ** 31 - 1) -> int:
+    """A whole number of at least ``low``, and of at most ``high``, Python's or NumPy's."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
         raise ValueError(f'{name} must be a whole number of at least {low}, not {shown(value)}')
     return int(value)
 

@@ -16,15 +16,17 @@ from models.objectives import objective_of
 
 ROOT = Path(__file__).resolve().parents[1]
 # Each imports only from those before it, and a package when all that its __init__ takes up comes before.
-MODELS = ['types', '_tensorflow', 'checks', 'logits', 'lr_schedulers', 'archivers', 'losses', 'margins', 'replicas',
-          'optimizers', 'augmentation', 'stored', 'model', 'chains', 'networks', 'networks.initializers',
-          'networks.simple_sequential', 'networks.residual', 'measures', 'measures.spectral', 'measures.certificate',
-          'measures.homogeneity', 'measures.kkt', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks']
+MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers', 'archivers', 'losses', 'margins',
+          'replicas', 'optimizers', 'augmentation', 'stored', 'model', 'chains', 'networks',
+          'networks.initializers', 'networks.simple_sequential', 'networks.residual', 'measures',
+          'measures.spectral', 'measures.certificate', 'measures.homogeneity', 'measures.kkt',
+          'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'base', 'gradient_descent', 'minimum_norm']
 OBJECTIVES = ['checks', 'labels', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what they have in common
 CORE = ['moved', 'errors', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.workdir', 'workdir', 'devices',
-        'datasets', 'subsets', 'provenance', 'progress', 'tensorboard', 'flags.flags', 'flags', 'flags.earlier',
+        'datasets', 'subsets', 'provenance', 'progress', 'tensorboard', 'flags.flag', 'flags.table',
+        'flags.merging', 'flags.described', 'flags', 'flags.earlier',
         'sweeps', 'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting',
         'plotting.labels', 'plotting.transfer', 'plotting.tables', 'tasks', 'tasks.records', 'tasks.epochs',
         'tasks.replay', 'tasks.parts', 'tasks.attack', 'tasks.transfer', 'tasks.kkt', 'tasks.evaluation', 'building',
