@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.flags import archiver_of, merge, scheduler_of
+from core.flags.likes import resolved
 from core.moved import MOVED
 from models import ARCHITECTURES
 from models.objectives import objective_of
@@ -26,7 +27,7 @@ ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'base', 'gra
 OBJECTIVES = ['checks', 'labels', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what they have in common
 CORE = ['moved', 'errors', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.workdir', 'workdir', 'devices',
         'datasets', 'subsets', 'provenance', 'progress', 'tensorboard', 'flags.flag', 'flags.table',
-        'flags.merging', 'flags.described', 'flags', 'flags.earlier',
+        'flags.merging', 'flags.described', 'flags', 'flags.earlier', 'flags.likes',
         'sweeps', 'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting',
         'plotting.labels', 'plotting.transfer', 'plotting.tables', 'tasks', 'tasks.records', 'tasks.epochs',
         'tasks.replay', 'tasks.parts', 'tasks.attack', 'tasks.transfer', 'tasks.kkt', 'tasks.evaluation', 'building',
@@ -136,7 +137,7 @@ def test_the_originals_experiments_are_all_there():
 
 @pytest.mark.parametrize('path', EXPERIMENTS, ids=lambda p: p.stem)
 def test_an_experiment_is_a_flags_dictionary_that_builds(path):
-    flags = merge(runpy.run_path(str(path))['FLAGS'])
+    flags = merge(resolved(runpy.run_path(str(path))['FLAGS'], path.parent))
     scheduler_of(flags['lr']), archiver_of(flags['archive'])
     shape = {'mnist': (28, 28, 1), 'cifar10': (32, 32, 3), 'digits': (8, 8, 1)}[flags['dataset']]
     model = ARCHITECTURES[flags['arch']]('m', shape, train_mode=flags['train_mode'], **flags['model'])
