@@ -75,7 +75,8 @@ def test_a_directory_is_that_of_a_run_to_repeat_and_so_is_what_another_config_fi
 
 @pytest.mark.parametrize('like, says', [
     ('exper-quickstart-digit', "'like' must be the name or path of a config file, or a run's working directory, and "
-                               "'exper-quickstart-digit' is neither; did you mean 'exper-quickstart-digits'?"),
+                               "'exper-quickstart-digit' is neither (there is no such directory); "
+                               "did you mean 'exper-quickstart-digits'?"),
     ('no/exper-a.py', "'like' names the config file no/exper-a.py, which is not there"),
     ('logs/run', 'logs/run is not the working directory of a run'), (3, 'like must be a run'),
     ('exper-round', "'like' leads round in a circle: exper-round is like exper-back is like exper-round"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from models.types import shown
 
 from .. import datasets
 from ..errors import UserError
+from ..registry import register_again
 from ..workdir import Workdir, plain
 from .merging import apply_setting, merge, model_keys
 from .table import CHANGEABLE, FLAGS, ONCE, RECORDED_FLAGS
@@ -27,7 +28,8 @@ def evaluated_flags(log: str | None) -> dict[str, Any]:
     """
     if not log:
         raise UserError('name the working directory of a run with --log')
-    return {k: v for k, v in _flags_of(Workdir(os.path.expanduser(log))).items() if k in RECORDED_FLAGS}
+    flags = _flags_of(Workdir(os.path.expanduser(log)), RECORDED_FLAGS)
+    return {k: v for k, v in flags.items() if k in RECORDED_FLAGS}
 
 
 def source_flags(source: str, flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,13 +119,15 @@ def _shaping(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {'dataset': flags['dataset'], 'arch': flags['arch'], **{f'model.{k}': plain(v) for k, v in model.items()}}
 
 
-def _flags_of(run: Workdir) -> dict[str, Any]:
+def _flags_of(run: Workdir, needed: Collection[str] | None = None) -> dict[str, Any]:
+    """The flags in a run's record; what those that are needed name, or else any of them, is registered then."""
     record = run.read_flags()
     if record.get('evaluation') and record.get('run'):
         raise UserError(f"{run.path} holds an evaluation; name the run that it is of, {record['run']}")
     flags, source = dict(record['flags']), record.get('dataset')
     if missing := [name for name in ('dataset', 'model') if name not in flags]:
         raise UserError(f"{run.flags_path} is not a run's record: it lacks the flag {missing[0]!r}")
+    register_again(record, run.path, needed)
     if isinstance(source, dict) and isinstance(source.get('path'), str):
         flags['dataset'] = source['path']
         if datasets.provenance(source['path'])['sha256'] != source.get('sha256'):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.types import did_you_mean, shown
+from models.types import shown
 
 from ..errors import UserError
 from .merging import apply_setting
@@ -40,8 +41,9 @@ def resolved(flags: Mapping[str, Any], place: Path | None = None, seen: Sequence
             result = {'like': like}  # what is wrong with it is said where it is read
         else:
             known = sorted({p.stem for folder in (place, *FOLDERS) for p in folder.glob('[!_]*.py')})
+            near = ''.join(f'; did you mean {n!r}?' for n in difflib.get_close_matches(str(like), known, 1, 0.5))
             raise UserError(f"'like' must be the name or path of a config file, or a run's working directory, and "
-                            f'{shown(like)} is neither; {did_you_mean(like, known)}')
+                            f'{shown(like)} is neither (there is no such directory){near}')
     elif like is not None:
         result = {'like': like}
     for key, value in own.items():
