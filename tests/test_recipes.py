@@ -15,6 +15,7 @@ from runs import FLAGS
 
 import core
 from core import UserError
+from core.cli.launch import launch
 from core.datasets import get_dataset
 from core.flags import archiver_of, merge, scheduler_of
 from core.registry import KINDS, register_again, table_of
@@ -154,6 +155,13 @@ def test_what_cannot_be_registered_is_refused_in_one_sentence(arguments, says, t
     with pytest.raises(UserError) as e:
         core.register(*arguments)
     assert says in str(e.value) and {kind: table_of(kind) for kind in KINDS} == tables
+
+
+def test_a_config_file_that_registers_what_it_cannot_ends_in_one_sentence():
+    Path('exper-mine.py').write_text('import core\ncore.register("netwrok", "mine", print)')
+    with pytest.raises(SystemExit) as e:
+        launch('exper-mine.py')
+    assert "exper-mine.py: there is no kind of things 'netwrok' to register; did you mean 'network'?" in str(e.value)
 
 
 def test_a_name_may_be_registered_anew_as_a_notebook_does(tables):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from .. import checks
 from ..types import shown
-from . import checks
 from .base import Objective
 from .passes import ForwardPass
 
