@@ -74,9 +74,14 @@ find_python() {
     fail "TensorFlow needs Python 3.10 to 3.13, and there is none here ($(python3 --version 2>&1 | head -n 1)); install one and run this again"
 }
 
-# config_file FOLDER KIND NAME: prints the path of a config file, or fails with the names there are
+# config_file FOLDER KIND NAME: prints the path of a config file: one that is named by its path, wherever it is, else that
+# of this name in the folder; or fails with the names there are
 config_file() {
     local name="${3##*/}" file
+    if [ -f "$3" ] && [ "$3" != "${3%.py}" ]; then
+        echo "$3"
+        return
+    fi
     file="$root/$1/${name%.py}.py"
     if [ -n "$name" ] && [ -f "$file" ]; then
         echo "$file"
@@ -85,7 +90,7 @@ config_file() {
     if [ -n "$3" ]; then
         echo "error: there is no $2 '$3' in $1/; there are:" >&2
     else
-        echo "usage: $0 NAME ${4:-}[--option value ...], where NAME is one of:" >&2
+        echo "usage: $0 NAME ${4:-}[--option value ...], where NAME is the path of a file, or one of:" >&2
     fi
     (cd "$root/$1" && printf '  %s\n' *.py | sed 's/\.py$//') >&2
     exit 1

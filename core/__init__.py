@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .core import Core
     from .datasets import get_dataset
     from .errors import NotYet, UserError
+    from .registry import register
     from .sweeps.sweep import sweep_start
     from .workdir import Workdir
 
@@ -25,7 +26,8 @@ _HOMES = {
     'AttackType': 'models.attacks', 'Core': 'core.core', 'NotYet': 'core.errors', 'UserError': 'core.errors',
     'Workdir': 'core.workdir',
     'app_start': 'core.cli.app', 'draw': 'core.cli.plot_app', 'get_dataset': 'core.datasets',
-    'plot_start': 'core.cli.plot_app', 'run': 'core.cli.app', 'sweep_start': 'core.sweeps.sweep',
+    'plot_start': 'core.cli.plot_app', 'register': 'core.registry', 'run': 'core.cli.app',
+    'sweep_start': 'core.sweeps.sweep',
 }
 _WITHOUT_TENSORFLOW = ('NotYet', 'UserError', 'Workdir', 'draw', 'plot_start')
 
@@ -40,6 +42,6 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    'AttackType', 'Core', 'NotYet', 'UserError', 'Workdir', 'app_start', 'draw', 'get_dataset', 'plot_start', 'run',
-    'sweep_start',
+    'AttackType', 'Core', 'NotYet', 'UserError', 'Workdir', 'app_start', 'draw', 'get_dataset', 'plot_start',
+    'register', 'run', 'sweep_start',
 ]

@@ -20,6 +20,7 @@ from .devices import Devices, use_device
 from .errors import UserError, about
 from .flags import EVALUATIONS, FLAGS, RECORDED_FLAGS, archiver_of, merge, objective_from, scheduler_of
 from .provenance import git_commit, versions
+from .registry import record_of
 from .tasks.epochs import Permutations
 from .tasks.evaluation import MAKERS, attack_arguments, chosen_indices, refuse_attack_flags, transfer_arguments
 from .tasks.replay import load_initial_weights, recorded_permutations
@@ -198,4 +199,5 @@ class Building:
             'versions': versions(),
             'git_commit': git_commit(),
             'started': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
+            **record_of(self.flags),
         }

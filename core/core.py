@@ -34,6 +34,7 @@ from .flags.earlier import (
     resumed_flags,
     source_flags,
 )
+from .flags.likes import resolved
 from .provenance import versions, without_enums
 from .tasks.attack import GRIDS, Attacking, distribution
 from .tasks.epochs import Training, TrainingSettings
@@ -75,6 +76,7 @@ class Core(Building):
                  settings: Sequence[tuple[str, Any]] = (), name: str = 'temp'):
         if not isinstance(flags, Mapping):
             raise UserError(f"FLAGS must be a dictionary such as {{'dataset': 'digits', ...}}, not {shown(flags)}")
+        flags = resolved(flags)
         given = {**flags, **(overrides or {})}
         asked = {**given, **dict(settings)}
         asked.update({name: checked(name, asked[name]) for name in ('task', 'log', 'eval_log', 'resume', 'like')

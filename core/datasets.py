@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,11 +46,29 @@ def get_dataset(name: str, data_dir: str | None = None) -> Dataset:
         raise UserError(f'there is no data set {shown(name)}; {did_you_mean(name, DATASETS)}, or the path of an .npz '
                         'file')
     if _remembered is None:
-        return DATASETS[name](data_dir)
+        return _loaded(name, data_dir)
     if (name, data_dir) not in _remembered:
         _remembered.clear()
-        _remembered[name, data_dir] = DATASETS[name](data_dir)
+        _remembered[name, data_dir] = _loaded(name, data_dir)
     return _remembered[name, data_dir]
+
+
+def _loaded(name: str, data_dir: str | None) -> Dataset:
+    """A data set by its name; of one that others registered, what they give is checked.
+
+    Raises:
+        UserError: it is not usable.
+    """
+    found = DATASETS[name](data_dir)
+    if isinstance(found, Dataset):
+        return found
+    try:
+        (x, y), (x_test, y_test) = found
+    except (TypeError, ValueError):
+        raise UserError(f'the data set {name} must be ((images, labels), (images, labels)), for training and for '
+                        f'testing, not {shown(found)}') from None
+    arrays = {'x_train': x, 'y_train': y, 'x_test': x_test, 'y_test': y_test}
+    return _dataset_of(name, {k: np.asarray(v) for k, v in arrays.items()})
 
 
 _remembered: dict[tuple[str, str | None], Dataset] | None = None
@@ -141,6 +159,11 @@ def _npz(path: Path) -> Dataset:
     arrays = read_npz(path, 'dataset', holds='x_train, y_train, x_test and y_test')
     if missing := [n for n in ('x_train', 'y_train', 'x_test', 'y_test') if n not in arrays]:
         raise UserError(f"the data set {path} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
+    return _dataset_of(path, arrays)
+
+
+def _dataset_of(path: Path | str, arrays: Mapping[str, np.ndarray]) -> Dataset:
+    """The data set of these arrays, which come from a file, or are those of a name."""
     dataset = Dataset(*((_images(path, x, arrays[x]), _labels(path, y, arrays[y]))
                         for x, y in (('x_train', 'y_train'), ('x_test', 'y_test'))))
     for part, (x, y) in zip(('train', 'test'), dataset):
@@ -156,7 +179,7 @@ def _npz(path: Path) -> Dataset:
     return dataset
 
 
-def _images(path: Path, name: str, x: np.ndarray) -> np.ndarray:
+def _images(path: Path | str, name: str, x: np.ndarray) -> np.ndarray:
     if x.ndim == 3:
         x = x[..., np.newaxis]
     if x.ndim != 4:
@@ -174,7 +197,7 @@ def _images(path: Path, name: str, x: np.ndarray) -> np.ndarray:
     return x.astype(np.float32)
 
 
-def _labels(path: Path, name: str, y: np.ndarray) -> np.ndarray:
+def _labels(path: Path | str, name: str, y: np.ndarray) -> np.ndarray:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
@@ -206,7 +229,7 @@ def notes(part: str, x: np.ndarray) -> list[str]:
             'are this dark train slowly if at all: scale them']
 
 
-DATASETS: dict[str, Callable[[str | None], Dataset]] = {
+DATASETS: dict[str, Callable[[str | None], Any]] = {
     'mnist': _tfds('mnist', 'storage.googleapis.com'),
     'fashion_mnist': _tfds('fashion_mnist', 'fashion-mnist.s3-website.eu-central-1.amazonaws.com'),
     'cifar10': _tfds('cifar10', 'www.cs.toronto.edu'),

@@ -9,33 +9,11 @@ From 68 images, 0.125 % of the first 55,000, to all of these, in 96 runs. The fe
 """
 
 import core
-from models import BiasMode
 
-OPTIMISER = {'lr': 1e-3, 'model.opt': 'adam'}
-"""Of all runs."""
 MARGIN = {'type': 'large-margin', 'norm': 2, 'gamma': 2.0, 'top_k': 3, 'aggregate': 'sum'}
 
 SWEEP = {
-    'base': {
-        'dataset': 'mnist',
-        'train_N': 55000,
-        'model': {
-            'description': [
-                ['C', 32, [5, 5]],
-                ['P'],
-                ['C', 64, [5, 5]],
-                ['P'],
-                ['F', 512],
-                ['F', 512],
-                ['F', 10, {'act': False}],
-            ],
-            'bias_mode': BiasMode.ALL,
-            'init': {'weight': 'he_normal'},
-        },
-        **OPTIMISER,
-        'loss_ub': 1e9,
-        'print': False,
-    },
+    'base': {'like': 'exper-large-margin-mnist', 'archive': 'idle', 'train_N': 55000},
     'axes': {
         'fraction': {
             '0.00125': {'train_fraction': 0.00125, 'B': 10, 'E': 200},

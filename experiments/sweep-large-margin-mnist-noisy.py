@@ -11,34 +11,11 @@ with a noise of 0.6, the hinge of the best competitor alone is smallest for a ne
 """
 
 import core
-from models import BiasMode
 
-OPTIMISER = {'lr': 1e-3, 'model.opt': 'adam'}
-"""Of all runs."""
 MARGIN = {'type': 'large-margin', 'layers': 'all', 'top_k': 3, 'aggregate': 'sum'}
 
 SWEEP = {
-    'base': {
-        'dataset': 'mnist',
-        'model': {
-            'description': [
-                ['C', 32, [5, 5]],
-                ['P'],
-                ['C', 64, [5, 5]],
-                ['P'],
-                ['F', 512],
-                ['F', 512],
-                ['F', 10, {'act': False}],
-            ],
-            'bias_mode': BiasMode.ALL,
-            'init': {'weight': 'he_normal'},
-        },
-        **OPTIMISER,
-        'E': 20,
-        'B': 50,
-        'loss_ub': 1e9,
-        'print': False,
-    },
+    'base': {'like': 'exper-large-margin-mnist', 'archive': 'idle'},
     'axes': {
         'noise': {f'{share:g}': {'label_noise': share} for share in (0.0, 0.2, 0.4, 0.6, 0.8)},
         'loss': {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from .model import Model
 from .networks.network import Network
 from .networks.residual import residual
 from .networks.simple_sequential import simple_sequential
+from .registry import arguments_of
 from .types import BiasMode, TrainMode, lookup
 
 ARCHITECTURES: dict[str, Callable[..., Network | keras.Model]] = {
@@ -31,8 +31,8 @@ def model_keys(arch: str) -> list[str]:
     Raises:
         ValueError: no such architecture.
     """
-    parameters = list(inspect.signature(lookup('architecture', arch, ARCHITECTURES)).parameters)
-    return [*(k for k in parameters[1:] if k != 'seed'), *_OF_TRAINING]
+    make = lookup('architecture', arch, ARCHITECTURES)
+    return [*arguments_of(make, ('input_shape', 'seed')), *_OF_TRAINING]
 
 
 def build_model(arch: str, input_shape: Sequence[int], train_mode: TrainMode = TrainMode.NORMAL,
@@ -53,7 +53,7 @@ def build_model(arch: str, input_shape: Sequence[int], train_mode: TrainMode = T
     make = lookup('architecture', arch, ARCHITECTURES)
     training = {k: v for k, v in description.items() if k in _OF_TRAINING}
     own = {k: v for k, v in description.items() if k not in _OF_TRAINING}
-    seeded = {'seed': seed} if 'seed' in inspect.signature(make).parameters else {}
+    seeded = {'seed': seed} if 'seed' in arguments_of(make) else {}
     return Model(make(input_shape, **own, **seeded), train_mode, **training, name=name)
 
 

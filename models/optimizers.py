@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,19 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from . import checks
-from .types import did_you_mean, lookup, shown
+from .registry import make
+from .types import shown
 
 Schedule = Callable[[np.ndarray], np.ndarray]
 """From numbers of steps taken before, int64 [n], to factors of the learning rate, float64 [n]."""
-
-OPTIMIZERS: dict[str, tuple[type[keras.optimizers.Optimizer], tuple[str, ...]] | None] = {
-    'gd': None,
-    'sgd': (keras.optimizers.SGD, ('momentum', 'nesterov')),
-    'adam': (keras.optimizers.Adam, ('beta_1', 'beta_2', 'epsilon', 'amsgrad')),
-    'rmsprop': (keras.optimizers.RMSprop, ('rho', 'momentum', 'epsilon', 'centered', 'mean_square0')),
-}
-"""Optimizer names, Keras's classes, and the arguments that they take here; 'gd' is gradient descent as in the paper."""
-
 
 class _GivenRate(keras.optimizers.schedules.LearningRateSchedule):
     """The rate of the step that is being taken, a scalar tensor that is set before each."""
@@ -48,27 +39,16 @@ class Optimizer:
     """
 
     def __init__(self, description: Any):
-        name, arguments = _named('optimizer', description)
-        kind = lookup('optimizer', name, OPTIMIZERS)
-        if kind is None:
-            raise ValueError(f'the optimizer {name!r} takes no arguments, and is given by its name alone')
-        _require_known(f'the optimizer {name!r}', arguments, kind[1])
-        arguments = {key: _argument(f'the optimizer {name!r}: {key}', key, value) for key, value in arguments.items()}
-        self._mean_square0 = arguments.pop('mean_square0', 0.0)
         self._rate = _GivenRate()
-        try:
-            self._keras = kind[0](learning_rate=self._rate, **arguments)
-        except (TypeError, ValueError) as e:
-            raise ValueError(f'the optimizer {name!r}: {e}') from None
+        made = make(OPTIMIZERS, description, 'optimizer', learning_rate=self._rate)
+        if made is None:
+            raise ValueError("the optimizer 'gd' takes no arguments, and is given by its name alone")
+        self._keras = made
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Makes the variables of its own that it needs for these."""
         self._variables = variables
         self._keras.build(variables)
-        if self._mean_square0:
-            for v in self._keras.variables:
-                if 'velocity' in v.path:
-                    v.assign(keras.ops.full(v.shape, self._mean_square0))
 
     def apply(self, gradients: list[tf.Tensor], rate: tf.Tensor) -> None:
         """One step; within a replica, Keras sums ``gradients`` over the replicas."""
@@ -81,15 +61,59 @@ class Optimizer:
         return {f'{i}.{v.name}': v.value for i, v in enumerate(self._keras.variables)}
 
 
-_SWITCHES = ('nesterov', 'amsgrad', 'centered')
-_LARGEST = {'epsilon': 1e30, 'mean_square0': 1e30}
-"""Of the numbers, which go into float32; the others are shares, of at most 1."""
+class _RMSprop(keras.optimizers.RMSprop):
+    """Keras's, whose running mean of squares may start from another number than 0."""
+
+    mean_square0 = 0.0
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        super().build(variables)
+        if self.mean_square0:
+            for v in self.variables:
+                if 'velocity' in v.path:
+                    v.assign(keras.ops.full(v.shape, self.mean_square0))
 
 
-def _argument(what: str, key: str, value: Any) -> float | bool:
-    if key in _SWITCHES:
-        return checks.flag(what, value)
-    return checks.number(what, value, strict=False, high=_LARGEST.get(key, 1.0))
+def _share(optimizer: str, key: str, value: Any, high: float = 1.0) -> float:
+    return checks.number(f'the optimizer {optimizer!r}: {key}', value, strict=False, high=high)
+
+
+def _switch(optimizer: str, key: str, value: Any) -> bool:
+    return checks.flag(f'the optimizer {optimizer!r}: {key}', value)
+
+
+LARGEST = 1e30
+"""Of the numbers that go into float32; the others are shares, of at most 1."""
+
+
+def _gradient_descent(learning_rate: Any) -> None:
+    """Needs no optimizer."""
+
+
+def _sgd(learning_rate: Any, momentum: float = 0.0, nesterov: bool = False) -> keras.optimizers.Optimizer:
+    return keras.optimizers.SGD(learning_rate, _share('sgd', 'momentum', momentum),
+                                _switch('sgd', 'nesterov', nesterov))
+
+
+def _adam(learning_rate: Any, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False
+          ) -> keras.optimizers.Optimizer:
+    betas = _share('adam', 'beta_1', beta_1), _share('adam', 'beta_2', beta_2)
+    return keras.optimizers.Adam(learning_rate, *betas, _share('adam', 'epsilon', epsilon, LARGEST),
+                                 _switch('adam', 'amsgrad', amsgrad))
+
+
+def _rmsprop(learning_rate: Any, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-7,
+             centered: bool = False, mean_square0: float = 0.0) -> keras.optimizers.Optimizer:
+    made = _RMSprop(learning_rate, _share('rmsprop', 'rho', rho), _share('rmsprop', 'momentum', momentum),
+                    _share('rmsprop', 'epsilon', epsilon, LARGEST), _switch('rmsprop', 'centered', centered))
+    made.mean_square0 = _share('rmsprop', 'mean_square0', mean_square0, LARGEST)
+    return made
+
+
+OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer | None]] = {
+    'gd': _gradient_descent, 'sgd': _sgd, 'adam': _adam, 'rmsprop': _rmsprop}
+"""From names to functions of a learning rate, and of arguments, to a Keras optimizer; 'gd' is gradient descent as in
+the paper, which needs none."""
 
 
 def _exponential(decay_steps: int, rate: float, staircase: bool = True) -> Schedule:
@@ -134,27 +158,4 @@ def schedule_of(description: Any) -> Schedule | None:
     Raises:
         ValueError: no such schedule, or arguments that it does not take.
     """
-    if description is None:
-        return None
-    name, arguments = _named('schedule', description)
-    make = lookup('schedule', name, SCHEDULES)
-    parameters = inspect.signature(make).parameters
-    _require_known(f'the schedule {name!r}', arguments, parameters)
-    if missing := [k for k, p in parameters.items() if p.default is p.empty and k not in arguments]:
-        raise ValueError(f"the schedule {name!r} lacks {' and '.join(missing)}; it takes {', '.join(parameters)}")
-    return make(**arguments)
-
-
-def _named(kind: str, description: Any) -> tuple[str, dict[str, Any]]:
-    if isinstance(description, str):
-        return description, {}
-    if not isinstance(description, Mapping) or 'type' not in description:
-        raise ValueError(f"{kind} must be a name, or a dictionary with a 'type' and arguments, not "
-                         f'{shown(description)}')
-    return description['type'], {k: v for k, v in description.items() if k != 'type'}
-
-
-def _require_known(what: str, arguments: Mapping[str, Any], known: Collection[str]) -> None:
-    for key in arguments:
-        if key not in known:
-            raise ValueError(f'{what} takes no {shown(key)}; {did_you_mean(key, known)}')
+    return None if description is None else make(SCHEDULES, description, 'schedule')

@@ -10,23 +10,26 @@ from pathlib import Path
 import pytest
 
 from core.flags import archiver_of, merge, scheduler_of
+from core.flags.likes import resolved
 from core.moved import MOVED
 from models import build_model
 from models.objectives import objective_of
 
 ROOT = Path(__file__).resolve().parents[1]
 # Each imports only from those before it, and a package when all that its __init__ takes up comes before.
-MODELS = ['types', '_tensorflow', 'checks', 'logits', 'lr_schedulers', 'archivers', 'losses', 'margins', 'replicas',
-          'optimizers', 'schedules', 'augmentation', 'batch', 'chains', 'measures', 'measures.homogeneity', 'networks',
-          'networks.initializers', 'networks.network', 'networks.simple_sequential', 'networks.residual',
+MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers', 'archivers', 'losses', 'margins',
+          'replicas', 'optimizers', 'schedules', 'augmentation', 'batch', 'chains', 'measures', 'measures.homogeneity',
+          'networks', 'networks.initializers', 'networks.network', 'networks.simple_sequential', 'networks.residual',
           'networks.keras_network', 'stored', 'statistics', 'steps', 'model', 'architectures', 'measures.spectral',
           'measures.certificate', 'measures.kkt', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm']
-OBJECTIVES = ['checks', 'labels', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what they have in common
-CORE = ['moved', 'errors', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.workdir', 'workdir', 'devices',
-        'datasets', 'subsets', 'provenance', 'progress', 'tensorboard', 'flags.flags', 'flags', 'flags.earlier',
+OBJECTIVES = ['labels', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what they have in common
+CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.files',
+        'workdir.paths', 'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir',
+        'devices', 'datasets', 'subsets', 'provenance', 'progress', 'tensorboard', 'flags.flag', 'flags.table',
+        'flags.merging', 'flags.described', 'flags', 'flags.earlier', 'flags.likes',
         'sweeps', 'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting',
         'plotting.labels', 'plotting.transfer', 'plotting.tables', 'tasks', 'tasks.records', 'tasks.epochs',
         'tasks.replay', 'tasks.parts', 'tasks.attack', 'tasks.transfer', 'tasks.kkt', 'tasks.evaluation', 'building',
@@ -137,7 +140,7 @@ def test_the_originals_experiments_are_all_there():
 
 @pytest.mark.parametrize('path', EXPERIMENTS, ids=lambda p: p.stem)
 def test_an_experiment_is_a_flags_dictionary_that_builds(path):
-    flags = merge(runpy.run_path(str(path))['FLAGS'])
+    flags = merge(resolved(runpy.run_path(str(path))['FLAGS'], path.parent))
     scheduler_of(flags['lr']), archiver_of(flags['archive'])
     shape = {'mnist': (28, 28, 1), 'cifar10': (32, 32, 3), 'digits': (8, 8, 1)}[flags['dataset']]
     model = build_model(flags['arch'], shape, flags['train_mode'], **flags['model'])

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from core import UserError
-from core.flags import apply_setting, archiver_of, merge, parse_setting, scheduler_of
+from core.flags import (
+    CHANGEABLE,
+    FLAGS,
+    PLACES,
+    RECORDED_FLAGS,
+    apply_setting,
+    archiver_of,
+    merge,
+    parse_setting,
+    scheduler_of,
+)
+from core.flags.table import ONCE
 from models import (
     BiasMode,
     ConstEpochArchiver,
@@ -23,6 +34,29 @@ def test_later_layers_win_and_defaults_fill_in():
     flags = merge(BASE, {'E': 7, 'lr': 0.5}, {'E': 8})
     assert (flags['E'], flags['lr'], flags['B'], flags['loss_ub']) == (8, 0.5, 128, 100.0)
     assert flags['train_mode'] is TrainMode.NORMAL
+
+
+def test_what_is_recorded_and_what_may_change_is_said_by_each_flag():
+    assert {'dataset', 'train_N', 'test_N', 'train_fraction', 'label_noise', 'arch', 'model',
+            'train_mode'} <= set(RECORDED_FLAGS) and not set(RECORDED_FLAGS) & {'lr', 'E', 'B', 'seed', *PLACES}
+    assert set(PLACES) == {'log', 'eval_log', 'gpu', 'threads', 'data_dir'}
+    assert set(CHANGEABLE) == {*PLACES, 'E', 'print', 'tensorboard', 'lr_lb', 'resume', 'like'}
+    assert set(ONCE) == {*PLACES, 'resume', 'like'}
+
+
+@pytest.mark.parametrize('name', FLAGS)
+def test_a_flag_says_what_it_does_and_what_it_may_be(name):
+    flag = FLAGS[name]
+    assert flag.meaning and flag.expects and '\n' not in flag.meaning + flag.expects and flag.meaning[-1] != '.'
+
+
+@pytest.mark.parametrize('lr, archive', [
+    ({'type': 'loss-based-v1', 'lr': 0.3, 'eps': 1}, {'type': 'two-phase-const-epoch', 'nS1': 5, 'nS2': 50}),
+    (('loss-based-v1', 0.3, 2 ** 0.2, 2 ** 0.1, 1), ('two-phase-const-epoch', 5, 50))])
+def test_a_scheduler_and_an_archiver_may_be_described_by_a_dictionary_or_a_tuple(lr, archive):
+    flags = merge(BASE, {'lr': lr, 'archive': archive})
+    scheduler, archiver = scheduler_of(flags['lr']), archiver_of(flags['archive'])
+    assert (scheduler.lr, scheduler.eps, archiver.nS1, archiver.nS2) == (0.3, 1, 5, 50)
 
 
 def test_enumerations_may_be_given_by_name():
@@ -71,6 +105,7 @@ def test_archive_is_an_int_or_names_an_archiver(archive, cls):
     ({'lr': None}, "the flag 'lr' is missing"),
     ({'lr': (0.1, 2)}, "lr must be a float, or a tuple of a scheduler's name"),
     ({'lr': ()}, 'lr must be a float, or'),
+    ({'lr': {'lr': 0.1}}, 'lr must be a float, or'),
     ({'lr': float('nan')}, 'lr must be a float, or'),
     ({'archive': -1}, 'archive must be an int'),
     ({'loss_ub': 0}, 'loss_ub must be a number above 0'),
@@ -100,6 +135,7 @@ def test_flags_that_cannot_be_used_are_refused_in_one_sentence(settings, message
     (scheduler_of, 'aggressive', "lr: 'aggressive' takes lr"),
     (scheduler_of, -0.1, 'lr: lr must be a finite number above 0, not -0.1'),
     (scheduler_of, ('loss-based-v1', 'fast'), "lr: lr must be a finite number above 0, not 'fast'"),
+    (scheduler_of, {'type': 'const', 'rate': 1}, "lr: the scheduler 'const' takes no 'rate'; known: lr"),
     (archiver_of, ('log', 10), "archive: there is no archiver 'log'; did you mean 'logloss'?"),
     (archiver_of, ('two-phase-const-epoch', 5), "archive: 'two-phase-const-epoch' takes nS1")])
 def test_schedulers_and_archivers_that_cannot_be_built_are_refused_in_one_sentence(of, value, message):

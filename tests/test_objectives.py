@@ -246,8 +246,8 @@ def test_a_description_in_plain_data_becomes_an_objective():
 
 @pytest.mark.parametrize('description, message', [
     ('large-margins', r"no objective 'large-margins'; did you mean 'large-margin'\?"),
-    ({'type': 'large-margin', 'gama': 1}, r"large-margin has no argument 'gama'; did you mean 'gamma'\?"),
-    ({'type': 'cross-entropy', 'gamma': 1}, "cross-entropy has no argument 'gamma'"),
+    ({'type': 'large-margin', 'gama': 1}, r"the objective 'large-margin' takes no 'gama'; did you mean 'gamma'\?"),
+    ({'type': 'cross-entropy', 'gamma': 1}, "'cross-entropy' takes no arguments"),
     ({'gamma': 1}, "a dictionary with a 'type'"),
     (3, 'an objective is a name'),
     ([3], 'each objective must be a name or a dictionary'),

@@ -229,7 +229,7 @@ def test_an_archived_model_has_the_moving_statistics_and_predicts_what_the_run_r
 
 @pytest.mark.parametrize('changes, message', [
     ({'objective': 'hinge'}, "objective: there is no objective 'hinge'"),
-    ({'objective': {'type': 'large-margin', 'gama': 1}}, "objective: large-margin has no argument 'gama'"),
+    ({'objective': {'type': 'large-margin', 'gama': 1}}, "objective: the objective 'large-margin' takes no 'gama'"),
     ({'objective': {'type': 'large-margin', 'layers': ['pool9']}}, "objective: the network has no layer 'pool9'"),
     ({'objective': 'large-margin', 'train_mode': TrainMode.USE_FRAME}, 'objective: the frame of train_mode=USE_FRAME'),
     ({'objective': 'large-margin', 'lr': ('loss-based-v1', 0.1)}, 'objective does not go with lr='),
@@ -242,7 +242,7 @@ def test_an_archived_model_has_the_moving_statistics_and_predicts_what_the_run_r
     ({'model': {'opt': 'adamw'}}, "model: there is no optimizer 'adamw'"),
     ({'model': {'opt': {'type': 'adam', 'beta1': 0.9}}}, "model: the optimizer 'adam' takes no 'beta1'"),
     ({'model': {'opt': {'type': 'sgd', 'momentum': 2}}}, "model: the optimizer 'sgd'"),
-    ({'model': {'opt': ['adam']}}, "model: optimizer must be a name, or a dictionary with a 'type'"),
+    ({'model': {'opt': [3]}}, "model: optimizer must be a name, or a dictionary with a 'type'"),
     ({'model': {'clip_norm': 0}}, 'model: clip_norm must be a finite number above 0'),
     ({'model': {'schedule': {'type': 'exponential', 'rate': 0.5}}}, "model: the schedule 'exponential'"),
     ({'model': {'schedule': {'type': 'piecewise', 'boundaries': [5, 3], 'factors': [1, 1]}}}, 'model: piecewise takes'),

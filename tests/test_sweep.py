@@ -170,10 +170,11 @@ def test_a_variant_changes_what_it_says_of_another_sweep():
                     'axes': {'a': {'u': {}, 'v': {}}}}, Path())
     assert grid.base == {'E': 1, 'model': {'description': [['F', 10]], 'opt': 'gd', 'act_type': 'linear'}}
     assert list(grid.axes) == ['a', 'b'] and list(grid.axes['a']) == ['u', 'v'] and grid.seeds == (3,)
-    for name in ('sweep-none', 'sweep-itself'):
-        Path('sweep-itself.py').write_text('SWEEP = {"like": "sweep-itself"}')
-        with pytest.raises(UserError, match="'like' must be the name of another sweep"):
-            grid_of({'like': name}, Path())
+    with pytest.raises(UserError, match="'like' must be the name of another sweep"):
+        grid_of({'like': 'sweep-none'}, Path())
+    Path('sweep-itself.py').write_text('SWEEP = {"like": "sweep-itself"}')
+    with pytest.raises(UserError, match="'like' leads round in a circle: sweep-itself is like sweep-itself"):
+        grid_of({'like': 'sweep-itself'}, Path())
 
 
 @pytest.mark.parametrize('changes, message', [

@@ -13,6 +13,7 @@ from absl import app, flags as absl_flags, logging
 from ..core import Core
 from ..errors import Interrupted, UserError
 from ..flags import parse_setting
+from ..flags.likes import resolved
 from .command_line import parse
 
 _PASSED_ON = ('log', 'eval_log', 'resume', 'like', 'gpu', 'data_dir', 'seed')
@@ -60,6 +61,8 @@ def _main(argv: list[str], flags: Mapping[str, Any]) -> None:
             raise UserError(f'{argv[1]!r} is not an option; flags are set with --set key=value')
         given = {name: value for name in _PASSED_ON if (value := absl_flags.FLAGS[name].value) is not None}
         settings = [parse_setting(text) for text in absl_flags.FLAGS['set'].value or ()]
+        if isinstance(flags, Mapping):  # Core says what is wrong with what is none
+            flags = resolved(flags, Path(sys.argv[0]).parent)
         task = Core(flags, given, settings, name=Path(sys.argv[0]).stem)
         task.run()
     except Interrupted as e:

@@ -7,6 +7,8 @@ import runpy
 import sys
 import traceback
 
+from ..errors import UserError
+
 
 def launch(path: str) -> None:
     """Runs a file as the main module.
@@ -22,6 +24,8 @@ def launch(path: str) -> None:
         if e.filename not in (path, None):
             raise
         sys.exit(f'error: {name}, {f"line {e.lineno}: " if e.lineno else ""}{e.msg}')
+    except UserError as e:
+        sys.exit(f'error: {name}: {e}')
     except Exception as e:
         frames = traceback.extract_tb(e.__traceback__)
         own = [frame for frame in frames if frame.filename == path]

@@ -17,6 +17,7 @@ from absl import app, flags as absl_flags, logging
 from matplotlib.figure import Figure
 
 from ..errors import NotYet, UserError
+from ..plotting import FIGURES as REGISTERED
 from ..plotting.drawing import STYLE
 from ..plotting.tables import KINDS, Table
 from ..sweeps.directory import SweepDirectory
@@ -29,19 +30,23 @@ Draw = Callable[[list[Workdir]], Figure | Table]
 
 
 def draw(name: str, *runs: str | os.PathLike) -> Figure | Table:
-    """Draws runs with the function of a file in figures/, for use in a notebook.
+    """Draws runs with the function of a file in figures/, or one's own, for use in a notebook.
 
     Args:
-        name: such as 'figure-1b'.
+        name: such as 'figure-1b'; the name of a figure that was registered; or the path of a file, ending in .py.
         runs: working directories.
 
     Raises:
         UserError: there is no such figure, or the runs lack what it draws.
     """
+    workdirs = [opened(run) for run in runs]
+    if name in REGISTERED:
+        return REGISTERED[name](workdirs)
     known = {path.stem: path for path in FIGURES.glob('*.py')}
-    if name not in known:
-        raise UserError(f'there is no figure {name!r}; there are {", ".join(sorted(known))}')
-    return runpy.run_path(str(known[name]))['draw']([opened(run) for run in runs])
+    path = Path(name) if name.endswith('.py') else known.get(name)
+    if path is None or not path.is_file():
+        raise UserError(f'there is no figure {name!r}; there are {", ".join(sorted([*known, *REGISTERED]))}')
+    return runpy.run_path(str(path))['draw'](workdirs)
 
 
 def opened(path: str | os.PathLike) -> Workdir:

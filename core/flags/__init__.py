@@ -1,24 +1,11 @@
 """What flags there are, what values they may have, and how they are merged."""
 
-from .flags import (
-    EVALUATIONS,
-    FLAGS,
-    PLACES,
-    RECORDED_FLAGS,
-    TASKS,
-    Flag,
-    apply_setting,
-    archiver_of,
-    checked,
-    in_python,
-    merge,
-    model_keys,
-    objective_from,
-    parse_setting,
-    scheduler_of,
-)
+from .described import archiver_of, objective_from, scheduler_of
+from .flag import Flag
+from .merging import apply_setting, checked, in_python, merge, model_keys, parse_setting
+from .table import CHANGEABLE, EVALUATIONS, FLAGS, PLACES, RECORDED_FLAGS, TASKS
 
 __all__ = [
-    'EVALUATIONS', 'FLAGS', 'Flag', 'PLACES', 'RECORDED_FLAGS', 'TASKS', 'apply_setting', 'archiver_of', 'checked',
-    'in_python', 'merge', 'model_keys', 'objective_from', 'parse_setting', 'scheduler_of',
+    'CHANGEABLE', 'EVALUATIONS', 'FLAGS', 'Flag', 'PLACES', 'RECORDED_FLAGS', 'TASKS', 'apply_setting', 'archiver_of',
+    'checked', 'in_python', 'merge', 'model_keys', 'objective_from', 'parse_setting', 'scheduler_of',
 ]

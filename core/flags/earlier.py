@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from models import ARCHITECTURES
+from models.registry import arguments_of
 from models.types import shown
 
 from .. import datasets
 from ..errors import UserError
+from ..registry import register_again
 from ..workdir import Workdir, plain
-from .flags import FLAGS, PLACES, RECORDED_FLAGS, apply_setting, merge, model_keys
-
-CHANGEABLE = (*PLACES, 'E', 'print', 'tensorboard', 'lr_lb', 'resume', 'like')
-"""Flags that a resumed run may have otherwise: none of them changes what an epoch computes."""
+from .merging import apply_setting, merge, model_keys
+from .table import CHANGEABLE, FLAGS, ONCE, RECORDED_FLAGS
 
 
 def evaluated_flags(log: str | None) -> dict[str, Any]:
@@ -29,7 +28,8 @@ def evaluated_flags(log: str | None) -> dict[str, Any]:
     """
     if not log:
         raise UserError('name the working directory of a run with --log')
-    return {k: v for k, v in _flags_of(Workdir(os.path.expanduser(log))).items() if k in RECORDED_FLAGS}
+    flags = _flags_of(Workdir(os.path.expanduser(log)), RECORDED_FLAGS)
+    return {k: v for k, v in flags.items() if k in RECORDED_FLAGS}
 
 
 def source_flags(source: str, flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def repeated_flags(like: str) -> dict[str, Any]:
         UserError: see ``evaluated_flags``.
     """
     flags = _flags_of(Workdir(os.path.expanduser(like)))
-    return {k: v for k, v in flags.items() if k not in (*PLACES, 'like', 'resume')}
+    return {k: v for k, v in flags.items() if k not in ONCE}
 
 
 def resumed_flags(resume: str, config: Mapping[str, Any], overrides: Mapping[str, Any],
@@ -74,7 +74,7 @@ def resumed_flags(resume: str, config: Mapping[str, Any], overrides: Mapping[str
         UserError: see ``evaluated_flags``; or a flag differs that would make it another run.
     """
     run = Workdir(os.path.expanduser(resume))
-    recorded = {k: v for k, v in _flags_of(run).items() if k not in (*PLACES, 'like', 'resume')}
+    recorded = {k: v for k, v in _flags_of(run).items() if k not in ONCE}
     now, then = plain(dict(config)), run.read_flags().get('config', {})
     changed = {**recorded, **{k: v for k, v in config.items() if now[k] != then.get(k)}, **overrides}
     for key, value in settings:
@@ -114,19 +114,21 @@ def differing_flags(log: str, flags: Mapping[str, Any]) -> str | None:
 def _shaping(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The flags that the network's layers, and the images that they take, depend on, defaults included."""
     no_layers = ('init',)
-    parameters = inspect.signature(ARCHITECTURES[flags['arch']]).parameters
+    parameters = arguments_of(ARCHITECTURES[flags['arch']])
     model = {k: flags['model'].get(k, parameters[k].default) for k in parameters if k in model_keys(flags['arch'])
              if k not in no_layers}
     return {'dataset': flags['dataset'], 'arch': flags['arch'], **{f'model.{k}': plain(v) for k, v in model.items()}}
 
 
-def _flags_of(run: Workdir) -> dict[str, Any]:
+def _flags_of(run: Workdir, needed: Collection[str] | None = None) -> dict[str, Any]:
+    """The flags in a run's record; what those that are needed name, or else any of them, is registered then."""
     record = run.read_flags()
     if record.get('evaluation') and record.get('run'):
         raise UserError(f"{run.path} holds an evaluation; name the run that it is of, {record['run']}")
     flags, source = dict(record['flags']), record.get('dataset')
     if missing := [name for name in ('dataset', 'model') if name not in flags]:
         raise UserError(f"{run.flags_path} is not a run's record: it lacks the flag {missing[0]!r}")
+    register_again(record, run.path, needed)
     if isinstance(source, dict) and isinstance(source.get('path'), str):
         flags['dataset'] = source['path']
         if datasets.provenance(source['path'])['sha256'] != source.get('sha256'):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import runpy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from models.types import did_you_mean
 
 from ..errors import UserError
 from ..flags import EVALUATIONS, FLAGS, PLACES, apply_setting, merge
+from ..flags.likes import config_file, dictionary_of, resolved
 from .directory import PlannedRun
 
 KEYS = ('like', 'base', 'axes', 'seeds', 'evaluations')
@@ -85,13 +85,13 @@ def folder(axis: str, label: str) -> str:
     return f'{axis}-{text}' if text[0].isdigit() else text
 
 
-def grid_of(sweep: Mapping[str, Any], place: Path, seen: Sequence[str] = ()) -> Grid:
+def grid_of(sweep: Mapping[str, Any], place: Path, seen: Sequence[Path] = ()) -> Grid:
     """The grid that a config file describes.
 
     Args:
         sweep: a dictionary of
 
-            - 'base': flags of every run;
+            - 'base': flags of every run; 'like' in it names an experiment's config file, whose flags these change;
             - 'axes': axis -> label -> flags;
             - 'seeds': a list;
             - 'evaluations': name -> flags, if there are any. The value of a flag may name a run of the sweep:
@@ -101,7 +101,7 @@ def grid_of(sweep: Mapping[str, Any], place: Path, seen: Sequence[str] = ()) -> 
               and replaces its axes of the same name, its seeds, and its evaluations of the same name.
 
         place: the directory of the config file, where that of 'like' is.
-        seen: the sweeps that led here by 'like'.
+        seen: the config files that led here by 'like'.
 
     Raises:
         UserError: something is missing, unknown or of another kind.
@@ -114,14 +114,17 @@ def grid_of(sweep: Mapping[str, Any], place: Path, seen: Sequence[str] = ()) -> 
     evaluations: dict[str, Any] = {}
     seeds: Any = None
     if (like := sweep.get('like')) is not None:
-        path = place / f'{like}.py'
-        if not path.is_file() or like in seen:
+        path = config_file(like, place) if isinstance(like, str) else None
+        if path is None:
             raise UserError(f"'like' must be the name of another sweep in {place.name}/, not {like!r}")
-        earlier = grid_of(runpy.run_path(str(path)).get('SWEEP', {}), place, [*seen, like])
+        earlier = grid_of(dictionary_of(path, 'SWEEP', seen), path.parent, [*seen, path])
         base, axes = dict(earlier.base), dict(earlier.axes)
         evaluations, seeds = dict(earlier.evaluations), list(earlier.seeds)
-    for key, value in _dictionary(sweep, 'base').items():
-        apply_setting(base, key, value)
+    own = _dictionary(sweep, 'base')
+    base.update(resolved({k: v for k, v in own.items() if k == 'like'}, place))
+    for key, value in own.items():
+        if key != 'like':
+            apply_setting(base, key, value)
     axes.update(_dictionary(sweep, 'axes'))
     evaluations.update(_dictionary(sweep, 'evaluations'))
     seeds = sweep.get('seeds', seeds)

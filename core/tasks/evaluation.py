@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from models.attacks import ATTACKS, FGSM, IFGSM, GradientDescentAttack
-from models.types import did_you_mean, shown
+from models.registry import require_known
+from models.types import shown
 
 from ..errors import UserError
 from ..flags import FLAGS, PLACES
@@ -50,9 +51,11 @@ def attack_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
         if flag == 'lr' and not isinstance(flags[flag], float):
             raise UserError(f'lr must be a float for an attack, not {shown(flags[flag])}')
         arguments[own[0]] = flags[flag]
+    try:
+        require_known(f'the attack {name}', flags['attack_options'], _options(name), 'has no option')
+    except ValueError as e:
+        raise UserError(str(e)) from None
     for option, value in flags['attack_options'].items():
-        if option not in _options(name):
-            raise UserError(f'the attack {name} has no option {shown(option)}; {did_you_mean(option, _options(name))}')
         arguments[option] = _like(option, parameters[option].default, value)
     return arguments
 

@@ -1,5 +1,6 @@
 """The working directory of a run, an evaluation or a sweep: the only place that knows its file names."""
 
-from .workdir import Onlooker, Workdir, plain, replace
+from .files import plain, replace
+from .workdir import Onlooker, Workdir
 
 __all__ = ['Onlooker', 'Workdir', 'plain', 'replace']

@@ -10,7 +10,8 @@ import keras
 import tensorflow as tf
 
 from ..checks import flag, number
-from ..types import did_you_mean, lookup, shown
+from ..registry import require_known
+from ..types import lookup, shown
 
 Initializer = Callable[..., tf.Tensor]
 """Called with a shape (and optionally a dtype), gives a tensor of that shape."""
@@ -85,9 +86,7 @@ class InitPolicy:
         if not isinstance({} if config is None else config, Mapping):
             raise ValueError(f'init must be a dictionary such as {{"weight": "he_normal"}}, not {shown(config)}')
         config = dict(config or {})
-        for key in config:
-            if key not in self.DEFAULTS:
-                raise ValueError(f"init has no key {shown(key)}; {did_you_mean(key, self.DEFAULTS)}")
+        require_known('init', config, self.DEFAULTS, 'has no key')
         self.config = {**self.DEFAULTS, **config}
         for kind in ('weight', 'bias'):
             _require_initializer(kind, self.config[kind])

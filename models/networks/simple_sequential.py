@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..checks import number
+from ..checks import flag, number
 from ..types import BiasMode, did_you_mean, lookup, shown
 from .initializers import InitPolicy
 from .network import CountedLayer, Network, originals_names, variables_of
@@ -201,9 +201,7 @@ def _parse_layer(entry: Any, bias_mode: BiasMode, is_first: bool) -> LayerSpec:
     if not size or not all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) > 0 for n in size):
         raise ValueError(f'{kind} is {form}, with whole numbers above 0')
     for key, value in options.items():
-        if key not in LAYER_OPTIONS:
-            raise ValueError(f'there is no layer option {shown(key)}; {did_you_mean(key, LAYER_OPTIONS)}')
-        if not isinstance(value, bool):
-            raise ValueError(f'the option {key!r} must be True or False, not {shown(value)}')
+        lookup('layer option', key, dict.fromkeys(LAYER_OPTIONS))
+        flag(f'the option {key!r}', value)
     bias = bias_mode is BiasMode.ALL or (bias_mode is BiasMode.FIRST_LAYER and is_first)
     return LayerSpec(kind, tuple(int(n) for n in size), options.get('bias', bias), options.get('act', True))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from ..types import did_you_mean, lookup, shown
+from ..registry import make
+from ..types import shown
 from .base import Objective
 from .cross_entropy import CrossEntropy
 from .large_margin import Distances, LargeMargin, boundary_distances, large_margin_losses
@@ -49,13 +49,7 @@ def objective_of(description: Any) -> Objective:
     if not isinstance(description, Mapping) or 'type' not in description:
         raise ValueError(f"an objective is a name, a dictionary with a 'type', or a list of these, not "
                          f"{shown(description)}; names are {', '.join(OBJECTIVES)}")
-    make = lookup('objective', description['type'], OBJECTIVES)
-    args = {k: v for k, v in description.items() if k != 'type'}
-    known = list(inspect.signature(make).parameters)
-    for key in args:
-        if key not in known:
-            raise ValueError(f'{description["type"]} has no argument {key!r}; {did_you_mean(key, known)}')
-    return make(**args)
+    return make(OBJECTIVES, description, 'objective')
 
 
 __all__ = [

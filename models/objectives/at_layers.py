@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from . import checks
+from .. import checks
 from .base import Objective
 from .passes import ForwardPass, layers_of
 

@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 import keras
 import tensorflow as tf
 
+from .. import checks
 from ..types import shown
-from . import checks
 from .at_layers import AtLayers
 from .gradients import gradient_norms, one_hot_labels
 from .labels import nan_for_no_class

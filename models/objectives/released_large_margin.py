@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from . import checks
+from .. import checks
 from .at_layers import AtLayers
 from .gradients import gradient_norms, one_hot_labels
 from .labels import nan_for_no_class

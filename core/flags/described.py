@@ -1,0 +1,67 @@
+"""The things that flags describe: a scheduler, an objective, an archiver."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from copy import copy
+from typing import Any
+
+from models import ARCHIVERS, LR_SCHEDULERS, Archiver, ConstLR, LRScheduler, LRSchedulerWithFrame
+from models.objectives import Objective, objective_of
+from models.registry import make
+from models.types import shown
+
+from ..errors import UserError, about
+
+
+def scheduler_of(lr: Any, log_frame0: float | None = None) -> LRScheduler:
+    """The scheduler that the flag ``lr`` describes, told of the frame unless ``log_frame0`` is None.
+
+    Raises:
+        UserError: an unknown name, arguments that do not fit, or a scheduler that does not suit the training mode.
+    """
+    with about('lr'):
+        scheduler = make(LR_SCHEDULERS, lr, 'scheduler', bare='const',
+                         hint='; or give a float alone, such as 0.1, for a constant rate')
+    if log_frame0 is None:
+        if getattr(scheduler, 'needs_frame', False):
+            raise UserError(f'lr: {type(scheduler).__name__} needs train_mode=USE_FRAME')
+    elif isinstance(scheduler, LRSchedulerWithFrame):
+        scheduler.use_frame(log_frame0)
+    else:
+        raise UserError(f'lr: {type(scheduler).__name__} does not know frames; '
+                        'use train_mode=NORMAL, or a constant or loss-based lr')
+    if not math.isfinite(first := copy(scheduler).get().lr):
+        raise UserError(f'lr: the first rate would be {first}; choose a smaller lr, or a smaller log_frame0')
+    return scheduler
+
+
+def objective_from(flags: Mapping[str, Any], scheduler: LRScheduler) -> Objective | None:
+    """The objective that the flags describe; None for the cross entropy alone, which the model knows.
+
+    Raises:
+        UserError: no such objective, or a way of training that does not go with the scheduler.
+    """
+    with about('objective'):
+        objective = None if flags['objective'] == 'cross-entropy' else objective_of(flags['objective'])
+    others = {
+        'objective': objective is not None, 'augment': flags['augment'] is not None,
+        **{f'model.{k}': flags['model'].get(k, plain) != plain for k, plain in (
+            ('opt', 'gd'), ('schedule', None), ('clip_norm', None))}}
+    for name, given in others.items():
+        if given and not isinstance(scheduler, ConstLR):
+            raise UserError(f'{name} does not go with lr={shown(flags["lr"])}: that follows the cross entropy of '
+                            'gradient descent on the training set itself, so lr must be a constant')
+    return objective
+
+
+def archiver_of(archive: Any) -> Archiver:
+    """The archiver that the flag ``archive`` describes.
+
+    Raises:
+        UserError: an unknown name, or arguments that do not fit.
+    """
+    with about('archive'):
+        return make(ARCHIVERS, archive, 'archiver', bare='const-epoch',
+                    hint='; or give an int alone, such as 50, for every so many epochs')

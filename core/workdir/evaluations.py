@@ -1,0 +1,68 @@
+"""What an evaluation leaves: the results of each batch, and a summary."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError, writing
+from .files import plain, replace
+from .npz import read_npz
+from .paths import Paths
+
+_PART = re.compile(r'(\d+)-(\d+)\.npz')
+
+
+class Evaluated(Paths):
+    """See ``workdir.Workdir``."""
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Writes summary.json."""
+        replace(self.summary_path, (json.dumps(plain(summary), indent=2) + '\n').encode())
+
+    def read_summary(self) -> dict[str, Any]:
+        """The summary of an evaluation; empty while there is none yet.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        try:
+            summary = json.loads(self.summary_path.read_text())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as e:
+            raise UserError(f'{self.summary_path} cannot be read: {e}') from None
+        epochs = summary.get('epochs', {}) if isinstance(summary, dict) else None
+        if not isinstance(epochs, dict) or not all(isinstance(numbers, dict) for numbers in epochs.values()):
+            raise UserError(f'{self.summary_path} is not the summary of an evaluation')
+        return summary
+
+    def write_part(self, eid: int, start: int, arrays: dict[str, Any]) -> None:
+        """Writes the results of an evaluation's batch."""
+        with writing(self.parts_path):
+            self.parts_path.mkdir(exist_ok=True)
+        data = io.BytesIO()
+        np.savez_compressed(data, **arrays)
+        replace(self.part_path(eid, start), data.getvalue())
+
+    def parts(self) -> dict[int, list[int]]:
+        """The batches whose results are here: their first images, ascending, by epoch."""
+        if not self.parts_path.is_dir():
+            return {}
+        found: dict[int, list[int]] = {}
+        for m in filter(None, (_PART.fullmatch(p.name) for p in self.parts_path.iterdir())):
+            found.setdefault(int(m.group(1)), []).append(int(m.group(2)))
+        return {eid: sorted(starts) for eid, starts in sorted(found.items())}
+
+    def read_part(self, eid: int, start: int, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        """The arrays of ``write_part``, or those of them that are named.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        return read_npz(self.part_path(eid, start), 'evaluation', names)
