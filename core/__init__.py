@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
     from .cli.app import app_start, run
     from .cli.plot_app import draw, plot_start
+    from .cli.sweep_app import sweep_start
     from .core import Core
     from .datasets import get_dataset
     from .errors import NotYet, UserError
-    from .sweeps.sweep import sweep_start
     from .workdir import Workdir
 
 _HOMES = {
     'AttackType': 'models.attacks', 'Core': 'core.core', 'NotYet': 'core.errors', 'UserError': 'core.errors',
     'Workdir': 'core.workdir',
     'app_start': 'core.cli.app', 'draw': 'core.cli.plot_app', 'get_dataset': 'core.datasets',
-    'plot_start': 'core.cli.plot_app', 'run': 'core.cli.app', 'sweep_start': 'core.sweeps.sweep',
+    'plot_start': 'core.cli.plot_app', 'run': 'core.cli.app', 'sweep_start': 'core.cli.sweep_app',
 }
 _WITHOUT_TENSORFLOW = ('NotYet', 'UserError', 'Workdir', 'draw', 'plot_start')
 

@@ -29,7 +29,8 @@ CORE = ['moved', 'errors', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdi
         'plotting.labels', 'plotting.transfer', 'plotting.tables', 'tasks', 'tasks.records', 'tasks.telling',
         'tasks.epochs', 'tasks.replay', 'tasks.parts', 'tasks.attack', 'tasks.transfer', 'tasks.kkt',
         'tasks.evaluation', 'building', 'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch',
-        'sweeps.grid', 'sweeps.sweep']
+        'sweeps.grid', 'sweeps.plan', 'sweeps.jobs', 'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running',
+        'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 
