@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from .cli.app import app_start, run
     from .cli.plot_app import draw, plot_start
+    from .cli.sweep_app import sweep_start
     from .core import Core
     from .datasets import get_dataset
     from .errors import NotYet, UserError
     from .registry import register
-    from .sweeps.sweep import sweep_start
     from .workdir import Workdir
 
 _HOMES = {
@@ -27,7 +27,7 @@ _HOMES = {
     'Workdir': 'core.workdir',
     'app_start': 'core.cli.app', 'draw': 'core.cli.plot_app', 'get_dataset': 'core.datasets',
     'plot_start': 'core.cli.plot_app', 'register': 'core.registry', 'run': 'core.cli.app',
-    'sweep_start': 'core.sweeps.sweep',
+    'sweep_start': 'core.cli.sweep_app',
 }
 _WITHOUT_TENSORFLOW = ('NotYet', 'UserError', 'Workdir', 'draw', 'plot_start')
 

@@ -15,6 +15,10 @@ from tqdm import tqdm
 from models import EpochInfo
 
 from .errors import UserError
+from .flags import FLAGS
+
+COLUMNS = 79
+"""Of the lines that are kept short."""
 
 
 class _Tee:
@@ -51,8 +55,9 @@ def copy_stdout(path: Path) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Prints a line at once."""
-    print(text, flush=True)
+    """Prints a line at once, above the bars that are shown."""
+    with tqdm.external_write_mode():
+        print(text, flush=True)
 
 
 @contextmanager
@@ -69,8 +74,13 @@ def status(text: str) -> Iterator[None]:
 
 
 def print_flags(flags: Mapping[str, Any]) -> None:
-    """Prints every flag, as the original does at the start."""
-    say('\n'.join(['{', *(f'    {name}: {value}' for name, value in flags.items()), '}']))
+    """Prints every flag, as the original does at the start; with ``print=False`` those that say something, a line of
+    a terminal each."""
+    lines = [f'    {name}: {value}' for name, value in flags.items()
+             if flags.get('print', True) or name not in FLAGS or value != FLAGS[name].default]
+    if not flags.get('print', True):
+        lines = [line if len(line) <= COLUMNS else f'{line[:COLUMNS - 4]} ...' for line in lines]
+    say('\n'.join(['{', *lines, '}']))
 
 
 def _status(info: EpochInfo) -> str:
@@ -163,3 +173,21 @@ def epoch_bar(eid: int, steps: int) -> Iterator[Callable[[int], None] | None]:
         return
     with tqdm(total=steps, desc=f'epoch #{eid}', unit='step', leave=False, delay=0.5, file=sys.stderr) as bar:
         yield lambda n: bar.update(n) and None
+
+
+@contextmanager
+def run_bar(epochs: int) -> Iterator[tqdm | None]:
+    """A progress bar of a run of so many epochs, on a terminal, gone when it ends; None elsewhere. See ``move``."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with tqdm(total=epochs, unit='epoch', leave=False, file=sys.stderr, dynamic_ncols=True) as bar:
+        yield bar
+
+
+def move(bar: tqdm, eid: int, text: str) -> None:
+    """Moves the bar of a run to an epoch, with a text beside it; a run that is resumed begins where it was."""
+    if not bar.n:
+        bar.initial = bar.n = eid - 1
+    bar.set_postfix_str(text, refresh=False)
+    bar.update(eid - bar.n)

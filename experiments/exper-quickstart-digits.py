@@ -30,7 +30,7 @@ FLAGS = {
         'opt': 'gd',
     },
     'loss_ub': 600.0,
-    'print': True,
+    'print': False,
     'threads': 1,  # for operations as small as these, a second thread costs more than it does
 }
 

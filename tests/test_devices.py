@@ -19,8 +19,8 @@ from runs import FLAGS, train
 
 import core
 from core import AttackType, UserError
+from core.cli import sweep_app
 from core.devices import use_device
-from core.sweeps import sweep
 from core.workdir import Workdir
 from models import NumericalFailure, SimpleSequential, TrainMode
 from models.measures.kkt import KKTMeter
@@ -267,9 +267,9 @@ def test_two_workers_share_an_evaluation():
     assert Workdir('two').read_summary()['epochs']['12']['median'] == np.median(np.sqrt(one[12]['errors']))
 
 
-def test_a_sweep_is_run_by_one_process(monkeypatch, capsys):
+def test_a_run_of_a_sweep_is_made_by_one_process(monkeypatch, capsys):
     monkeypatch.setenv('TF_CONFIG', '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}')
     monkeypatch.setattr(sys, 'argv', ['sweep-x.py'])
     with pytest.raises(SystemExit) as e:
-        sweep._main(['sweep-x.py'], {})
-    assert str(e.value).startswith('error: a sweep is run by one process, so TF_CONFIG must not be set')
+        sweep_app._main(['sweep-x.py'], {})
+    assert str(e.value).startswith('error: each process of a sweep makes runs of its own, so TF_CONFIG must not be set')

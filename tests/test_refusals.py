@@ -16,7 +16,7 @@ import core
 from core import UserError
 from core.sweeps.directory import SweepDirectory
 from core.sweeps.grid import grid_of
-from core.sweeps.sweep import Sweep
+from core.sweeps.running import Sweep
 from models import InitPolicy, SimpleSequential, TrainMode
 from models.types import did_you_mean, lookup, shown
 

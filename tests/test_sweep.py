@@ -23,7 +23,7 @@ from core.flags import merge, objective_from, scheduler_of
 from core.subsets import stratified, switch_labels
 from core.sweeps.directory import SweepDirectory
 from core.sweeps.grid import grid_of
-from core.sweeps.sweep import Sweep
+from core.sweeps.running import Sweep
 from core.workdir import Workdir
 from models import SimpleSequential, TrainMode
 
@@ -350,13 +350,6 @@ def test_evaluations_are_made_of_every_run_and_may_name_another(capsys, monkeypa
     config['evaluations']['eval-own']['attack_N'] = 30
     with pytest.raises(UserError, match='was begun with attack_N=20 in eval-own, so it cannot go on with attack_N=30'):
         sweep(config)
-
-
-def test_two_processes_do_not_work_on_one_sweep():
-    Path('sweep').mkdir()
-    with SweepDirectory('sweep').locked(print):
-        with pytest.raises(UserError, match='sweep is in use by process'):
-            sweep().run()
 
 
 # ---- figures ----

@@ -3,21 +3,30 @@
     logs/sweep-NAME/
         sweep.json                  the axes, every run with its flags, and which evaluations are complete
         stdout                      what the sweep printed
-        lock                        whose process is at work here
+        lock                        whose process is writing sweep.json
         noise-0.6/l2/seed-1/        the working directory of a run, named by its labels and its seed
-            eval-NAME/sweep/        that of an evaluation of it
+            lock                    whose process is at work on the run
+            eval-NAME/sweep/        that of an evaluation of it, with a lock of its own
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UserError
 from ..workdir import Workdir, plain, replace
+from ..workdir.locks import Watch, claimed, holder
+
+SOON, LATE = 0.05, 5.0
+"""Seconds between two looks at whether the record is free, and after which it is said that it is not."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +69,32 @@ class SweepDirectory(Workdir):
     def sweep_path(self):
         return self.path / 'sweep.json'
 
+    @contextmanager
+    def alone(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Keeps other processes from changing sweep.json meanwhile, once they have let go of it.
+
+        Args:
+            say: is told whom this waits for, if it is long.
+
+        Raises:
+            UserError: the directory cannot be written in, or is on a file system without locks.
+        """
+        watch, start, told = Watch(), time.monotonic(), False
+        while True:
+            with claimed(self.lock_path, watch) as claim:
+                if claim is not None:
+                    yield
+                    return
+            if not told and time.monotonic() - start > LATE and (other := holder(self.lock_path)):
+                told = True
+                say(f'waiting for {other.who}, which has locked {self.lock_path}')
+            time.sleep(SOON)
+
     def write_sweep(self, record: Mapping[str, Any]) -> None:
-        """Writes sweep.json: 'name', 'axes', 'base', 'settings', 'evaluations', 'runs', 'evaluated'."""
-        replace(self.sweep_path, (json.dumps(plain(dict(record)), indent=2) + '\n').encode())
+        """Writes sweep.json: 'name', 'axes', 'base', 'settings', 'evaluations', 'runs', 'evaluated', and 'failures' if
+        there are any; see ``alone``."""
+        record = {k: v for k, v in record.items() if k != 'failures' or v}
+        replace(self.sweep_path, (json.dumps(plain(record), indent=2) + '\n').encode())
 
     def read_sweep(self) -> dict[str, Any]:
         """What ``write_sweep`` wrote.
@@ -76,7 +108,9 @@ class SweepDirectory(Workdir):
             raise UserError(f'{self.path} is not the directory of a sweep: it has no {self.sweep_path.name}') from None
         except (OSError, ValueError) as e:
             raise UserError(f'{self.sweep_path} cannot be read: {e}') from None
-        kinds = {'axes': dict, 'base': dict, 'settings': dict, 'evaluations': dict, 'runs': list, 'evaluated': list}
+        record = {'failures': [], **record} if isinstance(record, dict) else record
+        kinds = {'axes': dict, 'base': dict, 'settings': dict, 'evaluations': dict, 'runs': list, 'evaluated': list,
+                 'failures': list}
         if not isinstance(record, dict) or not all(isinstance(record.get(k), kind) for k, kind in kinds.items()):
             raise UserError(f"{self.sweep_path} is not a sweep's record")
         return record
@@ -99,14 +133,43 @@ class SweepDirectory(Workdir):
     def is_finished(self, run: PlannedRun) -> bool:
         """Whether a run has all of its epochs, and everything of them is written; what is at work there, or was
         killed, leaves its lock."""
+        return not self.of(run).lock_path.exists() and self.is_complete(run)
+
+    def is_complete(self, run: PlannedRun) -> bool:
+        """Whether a run, on which no other process is at work, and none was killed, has all of its epochs."""
         workdir = self.of(run)
-        return workdir.has_ended() and not workdir.lock_path.exists() and (
-            workdir.model_path(workdir.last_epoch()).exists())
+        return workdir.has_ended() and workdir.model_path(workdir.last_epoch()).exists()
 
     def is_evaluated(self, run: PlannedRun, name: str) -> bool:
         """Whether an evaluation of a run is complete."""
         complete = f'{run.name}/{name}' in self.read_sweep()['evaluated']
         return complete and self.evaluation_of(run, name).res_path.exists()
+
+    def add_evaluated(self, run: PlannedRun, name: str, say: Callable[[str], None]) -> None:
+        """Records that an evaluation of a run is complete."""
+        with self.alone(say):
+            record = self.read_sweep()
+            record['evaluated'].append(f'{run.name}/{name}')
+            self.write_sweep(record)
+
+    def add_failure(self, name: str, error: str, say: Callable[[str], None]) -> None:
+        """Records that a run or an evaluation failed, so that no process at work now tries it again."""
+        with self.alone(say):
+            record = self.read_sweep()
+            record['failures'].append({'id': secrets.token_hex(8), 'name': name, 'error': error})
+            self.write_sweep(record)
+
+    def clear_evaluation(self, run: PlannedRun, name: str) -> None:
+        """Removes what there is of an evaluation, but for its lock, unless it can be gone on with: only what kept the
+        results of batches can."""
+        out = self.evaluation_of(run, name)
+        if out.parts_path.exists():
+            return
+        for path in out.path.iterdir() if out.path.exists() else ():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != out.lock_path.name:
+                path.unlink()
 
     # ---- for figures that watch ----
 

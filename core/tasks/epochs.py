@@ -17,6 +17,7 @@ from ..errors import UserError, about
 from ..interrupts import Interrupts
 from ..workdir import Workdir
 from .records import Records
+from .telling import teller
 
 Permutations = Callable[[int, int, int], np.ndarray]
 """(eid, retry of that epoch, attempt of the run), all but eid counted from 0, -> a permutation of the training set."""
@@ -74,6 +75,7 @@ class Training:
     def __post_init__(self) -> None:
         self.records = Records()
         self._interrupts = Interrupts()
+        self._tell = teller(self.settings.print)
         self._attempts = 0
         self._log_T = -math.inf
         self._eid = self._archived = self._saved = 0
@@ -92,8 +94,9 @@ class Training:
             try:
                 state = self._last_state() if self.resume else None
                 log_frame, lr = self._start() if state is None else self._go_on(*state)
-                for eid in range(self._eid + 1, self.settings.E + 1):
-                    log_frame, lr = self._epoch(eid, lr, log_frame)
+                with self._tell.following(self.settings.E):
+                    for eid in range(self._eid + 1, self.settings.E + 1):
+                        log_frame, lr = self._epoch(eid, lr, log_frame)
             except BaseException:  # whatever ends the run, a full disk or a bug: what was accepted is kept
                 with self._interrupts.held():
                     self.model.roll_back()
@@ -101,6 +104,8 @@ class Training:
                 raise
             with self._interrupts.held():
                 self._save()
+        self._tell.ended(self.workdir, self.records[self._eid], self._attempts, str(self.flags.get('dataset')),
+                         len(self.dataset[0][0]))
         return {'flags': self.flags, 'raw': dict(self.records)}
 
     def _last_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
@@ -187,6 +192,7 @@ class Training:
                 if accepted:
                     log_frame = self._accept(info)
                     self._commit(log_frame, next_lr)
+                    self._tell.accepted(info)
                     if self.on_accepted is not None:
                         self.on_accepted(info, retry + 1)
             if not (accepted and eid == self.settings.E):
@@ -195,7 +201,7 @@ class Training:
             if accepted:
                 return log_frame, lr
             self.model.roll_back()
-            progress.say('rolling back...done')
+            self._tell.rejected()
             retry += 1
             if retry == STUCK:
                 self._say_stuck(eid, info)
@@ -223,10 +229,7 @@ class Training:
         if self.settings.include_all_rt_loss_in_res:
             info['all_rt_loss'] = batch_losses
         info['time'] = time.perf_counter() - start
-        if failure is None:
-            progress.print_epoch(info, self.settings.print)
-        else:
-            progress.print_failure(info, failure)
+        self._tell.attempt(info, failure)
         return info, failure
 
     def _log_T_after(self, steps: int, lr: float, log_frame: float | None) -> float:
@@ -262,12 +265,12 @@ class Training:
     def _archive(self) -> None:
         path = self.workdir.write_model(self._eid, self.model.save)
         self._archived = self._eid
-        progress.say(f'{path} archived')
+        self._tell.written(path, 'archived')
 
     def _save_res(self) -> None:
         self.workdir.write_res({'flags': self.flags, 'raw': self.records})
         self._saved = self._eid
-        progress.say(f'{self.workdir.res_path} updated')
+        self._tell.written(self.workdir.res_path, 'updated')
 
     def _save(self) -> None:
         """Writes what is not yet written of the last accepted epoch: the model, which is always archived, and res."""
