@@ -11,6 +11,7 @@ from . import model  # noqa: E402
 from .archivers import (  # noqa: E402
     ARCHIVERS,
     Archiver,
+    BestArchiver,
     ConstEpochArchiver,
     IdleArchiver,
     LogLossArchiver,
@@ -62,7 +63,7 @@ ARCHITECTURES: dict[str, Callable[..., Model]] = {
 
 __all__ = [
     'ARCHITECTURES', 'ARCHIVERS', 'AUGMENTATIONS', 'AggressiveLR', 'AggressiveLRv2', 'AggressiveLRv3', 'Archiver',
-    'BiasMode', 'ConstLR',
+    'BestArchiver', 'BiasMode', 'ConstLR',
     'ConstEpochArchiver', 'ConstLRAndLossBasedLR', 'Decision', 'EpochInfo', 'HPSparseSoftmaxCrossEntropy',
     'INITIALIZERS', 'IdleArchiver', 'InitPolicy', 'LRScheduler', 'LRSchedulerWithFrame', 'LR_SCHEDULERS',
     'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginMonitor', 'Model', 'NumericalFailure', 'Residual',

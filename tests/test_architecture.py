@@ -24,11 +24,12 @@ MODELS = ['types', '_tensorflow', 'checks', 'logits', 'lr_schedulers', 'archiver
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'base', 'gradient_descent', 'minimum_norm']
 OBJECTIVES = ['checks', 'labels', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what they have in common
 CORE = ['moved', 'errors', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.workdir', 'workdir', 'devices',
-        'datasets', 'subsets', 'provenance', 'progress', 'tensorboard', 'flags.flags', 'flags', 'flags.earlier',
-        'sweeps', 'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting',
-        'plotting.labels', 'plotting.transfer', 'plotting.tables', 'tasks', 'tasks.records', 'tasks.epochs',
-        'tasks.replay', 'tasks.parts', 'tasks.attack', 'tasks.transfer', 'tasks.kkt', 'tasks.evaluation', 'building',
-        'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.sweep']
+        'datasets', 'subsets', 'provenance', 'progress', 'tensorboard', 'tasks', 'flags.flags', 'flags',
+        'flags.earlier', 'sweeps', 'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing',
+        'plotting', 'plotting.labels', 'plotting.transfer', 'plotting.tables', 'session', 'tasks.records',
+        'tasks.epochs', 'tasks.replay', 'tasks.arguments', 'tasks.begun', 'tasks.base', 'tasks.parts', 'tasks.attack',
+        'tasks.transfer', 'tasks.certify', 'tasks.kkt', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
+        'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 

@@ -35,6 +35,7 @@ from models.objectives import Objective, objective_of
 from models.types import did_you_mean, shown
 
 from ..errors import UserError, about
+from ..tasks import EVALUATIONS, TASKS
 
 LONGEST_NAME = 255
 """Bytes in a part of a path, on every file system in use."""
@@ -42,9 +43,6 @@ MOST_BITS = 1024
 """Of a whole number: beyond that it is no float, and some more no text."""
 DEEPEST = 50
 """Lists and dictionaries in each other; what a config file needs is five or so."""
-TASKS = ('train', 'train_peek', 'attack', 'certify', 'kkt', 'transfer')
-EVALUATIONS = ('attack', 'certify', 'kkt', 'transfer')
-"""Tasks that measure archived models."""
 
 
 class Flag(NamedTuple):
@@ -82,6 +80,14 @@ def _path(value: Any) -> str:
     return path
 
 
+def _paths(value: Any) -> Any:
+    """A path, or several; one stays one."""
+    if not isinstance(value, (list, tuple)):
+        return _path(value)
+    paths = _list_of(_path)(value)
+    return paths if len(paths) > 1 else paths[0]
+
+
 def _source(value: Any) -> str:
     return '' if isinstance(value, str) and value == '' else _path(value)  # which is to be named yet, in a config file
 
@@ -110,6 +116,13 @@ def _count_or_all(value: Any) -> int | str:
     return 'all' if _is('all', value) else _integer(1)(value)
 
 
+def _validation(value: Any) -> int | tuple[str, int]:
+    if isinstance(value, (list, tuple)):
+        which, count = value
+        return _one_of('first', 'last')(which), _integer(1)(count)
+    return _integer(0)(value)
+
+
 def _is(name: str, value: Any) -> bool:
     return isinstance(value, str) and value == name
 
@@ -123,7 +136,7 @@ def _list_of(check: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
 
 
 def _epochs(value: Any) -> Any:
-    if _is('last', value) or _is('all', value):
+    if any(_is(name, value) for name in ('last', 'all', 'best')):
         return value
     if isinstance(value, (list, tuple, range)) and value:
         return [_integer(0)(v) for v in value]
@@ -131,7 +144,7 @@ def _epochs(value: Any) -> Any:
 
 
 def _epoch_or_last(value: Any) -> int | str:
-    return 'last' if _is('last', value) else _integer(0)(value)
+    return value if _is('last', value) or _is('best', value) else _integer(0)(value)
 
 
 def _named(bare: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -150,10 +163,13 @@ def _enum_names(kind: type[Enum]) -> str:
 
 
 FLAGS: dict[str, Flag] = {
-    'task': Flag('train', _one_of(*TASKS), ' or '.join(', '.join(TASKS).rsplit(', ', 1))),
+    'task': Flag('train', lambda value: _one_of(*TASKS)(value), ' or '.join(', '.join(TASKS).rsplit(', ', 1))),
+    'options': Flag({}, _instance(dict), "a dictionary of the task's own options"),
     'dataset': Flag(None, _path, "a data set's name, or the path of an .npz file"),
     'train_N': Flag('all', _count_or_all, "'all', or a number of training images"),
     'test_N': Flag('all', _count_or_all, "'all', or a number of test images"),
+    'validation_N': Flag(0, _validation, "a number of images, the last ones of the training set, or ('first', "
+                         "how many) or ('last', how many)"),
     'train_fraction': Flag(1.0, _number(0, strict=True, high=1), 'a number above 0 and at most 1'),
     'label_noise': Flag(0.0, _number(0, high=1), 'a number from 0 to 1'),
     'arch': Flag('simple_sequential', _one_of(*ARCHITECTURES), ' or '.join(ARCHITECTURES)),
@@ -167,6 +183,8 @@ FLAGS: dict[str, Flag] = {
                "a float, or a tuple of a scheduler's name and its arguments (rates are finite and above 0)"),
     'archive': Flag('idle', _named(_integer(0)),
                     "an int of at least 0, an archiver's name, or a tuple of a name and arguments"),
+    'monitors': Flag([], _instance(list, tuple), "a list of monitors, each (name, every so many epochs), or (name, "
+                     "every, a dictionary of options)"),
     'E': Flag(100, _integer(1), 'a number of epochs, at least 1'),
     'B': Flag(128, _integer(1), 'a number of images, at least 1'),
     'lr_lb': Flag(1e-50, _number(0), 'a number of at least 0'),
@@ -174,9 +192,9 @@ FLAGS: dict[str, Flag] = {
     'print': Flag(True, _instance(bool), 'True or False'),
     'tensorboard': Flag(False, _instance(bool), 'True or False'),
     'include_all_rt_loss_in_res': Flag(False, _instance(bool), 'True or False'),
-    'eid': Flag('last', _epochs, "an epoch, a list of epochs, 'last' or 'all'"),
+    'eid': Flag('last', _epochs, "an epoch, a list of epochs, 'last', 'best' or 'all'"),
     'attack_type': Flag(AttackType['L_2'], _member(AttackType), _enum_names(AttackType)),
-    'attack_set': Flag('train', _one_of('train', 'test'), "'train' or 'test'"),
+    'attack_set': Flag('train', _one_of('train', 'validation', 'test'), "'train', 'validation' or 'test'"),
     'attack_N': Flag('all', _count_or_all, "'all', or a number of images"),
     'attack': Flag(None, _optional(_list_of(_integer(0))), 'a list of indices of images, each at least 0'),
     'attack_B': Flag(64, _integer(1), 'a number of images, at least 1'),
@@ -187,7 +205,7 @@ FLAGS: dict[str, Flag] = {
     'attack_initial_const': Flag(None, _optional(_number(0, strict=True)), 'a number above 0'),
     'attack_options': Flag({}, _instance(dict), "a dictionary of the attack's own arguments"),
     'source': Flag(None, _optional(_source), "a run's working directory"),
-    'source_eid': Flag('last', _epoch_or_last, "an epoch, or 'last'"),
+    'source_eid': Flag('last', _epoch_or_last, "an epoch, 'last' or 'best'"),
     'init_weights': Flag(None, _optional(_path), 'the path of an .npz file'),
     'permutations': Flag(None, _optional(_path), 'the path of an .npz file'),
     'seed': Flag(None, _optional(_integer(0, 2 ** 63 - 1)), 'a whole number from 0 to 2**63 - 1'),
@@ -197,11 +215,12 @@ FLAGS: dict[str, Flag] = {
     'gpu': Flag(None, _optional(_instance(int, str, tuple, list)), "the index of a GPU, several as in '0,1', or 'cpu'"),
     'threads': Flag(None, _optional(_integer(1, 1024)), 'a number of CPU threads, from 1 to 1024'),
     'data_dir': Flag(None, _optional(_path), 'a directory'),
-    'log': Flag(None, _optional(_path), 'a directory'),
+    'log': Flag(None, _optional(_paths), 'a directory, or, to measure several runs, a list of them'),
     'eval_log': Flag(None, _optional(_path), 'a directory'),
 }
 
-RECORDED_FLAGS = ('dataset', 'train_N', 'test_N', 'train_fraction', 'label_noise', 'arch', 'model', 'train_mode')
+RECORDED_FLAGS = ('dataset', 'train_N', 'test_N', 'validation_N', 'train_fraction', 'label_noise', 'arch', 'model',
+                  'train_mode')
 """Flags that an evaluation takes from the run it is pointed at."""
 
 

@@ -104,6 +104,16 @@ def only(workdirs: Sequence[Workdir], figure: str) -> Workdir:
     return workdirs[0]
 
 
+def task_of(place: Workdir) -> str | None:
+    """The task of an evaluation: what its summary says, or, where there is none yet or an earlier version wrote it, its
+    flags.
+
+    Raises:
+        UserError: this is no evaluation, or a file is damaged.
+    """
+    return place.read_summary().get('task') or place.read_flags()['flags'].get('task')
+
+
 @dataclass(frozen=True)
 class Distances:
     """Sizes of the smallest perturbations found of each image: 0 for misclassified ones, inf where none was found."""
@@ -130,6 +140,8 @@ def distances(run: Workdir) -> dict[str, list[Distances]]:
     """
     found: dict[tuple[str, str, str], dict[int, tuple[Any, Distances]]] = {}
     for place in run.evaluations():
+        if task_of(place) != 'attack':
+            continue
         record, name = place.read_flags(), place.path.parent.name
         norm = str(record.get('norm') or place.read_summary().get('norm'))
         for eid, starts in place.parts().items() if norm in ('L2', 'Linf') else ():

@@ -28,7 +28,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -227,6 +227,11 @@ class Workdir:
             save(path)
         return path
 
+    def remove_model(self, eid: int) -> None:
+        """Removes the model of an epoch that is archived no longer, if it is here."""
+        with writing(self.model_path(eid)), suppress(FileNotFoundError):
+            os.unlink(self.model_path(eid))
+
     # ---- reading ----
 
     def archived_epochs(self) -> list[int]:
@@ -235,6 +240,16 @@ class Workdir:
             return []
         found = (_MODEL.fullmatch(p.name) for p in self.path.iterdir())
         return sorted(int(m.group(1)) for m in found if m)
+
+    def best_epoch(self) -> int | None:
+        """The best epoch, by what the run's archiver has recorded; None if it does not look for one."""
+        if not self.state_path.exists():
+            return None
+        arrays = read_npz(self.state_path, 'the state of the run', ('state',))
+        try:
+            return json.loads(str(arrays['state']))['archiver'].get('best_eid')
+        except (KeyError, ValueError, AttributeError):
+            raise UserError(f'{self.state_path} is not the state of a run') from None
 
     def find_model(self, eid: int) -> Path:
         """The archived model of an epoch.
@@ -410,6 +425,9 @@ class Onlooker(Workdir):
 
     def write_model(self, eid: int, save: Callable[[Path], None]) -> Path:
         return self.model_path(eid)
+
+    def remove_model(self, eid: int) -> None:
+        pass
 
     def locked(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
         return nullcontext()
