@@ -48,6 +48,8 @@ class Core(Session):
         devices, dataset, model: what the task works on, once it runs.
     """
 
+    _given: dict[str, Any]
+
     def __init__(self, flags: Mapping[str, Any], overrides: Mapping[str, Any] | None = None,
                  settings: Sequence[tuple[str, Any]] = (), name: str = 'temp'):
         if not isinstance(flags, Mapping):

@@ -83,8 +83,9 @@ class Session:
             left, apart = subsets.set_apart(len(parts[0][0]), self.flags['validation_N'])
         except ValueError as e:
             raise UserError(str(e)) from None
-        validation = tuple(t[apart] for t in parts[0])
-        parts[0] = self._training_set(*(t[left] for t in parts[0]), np.unique(loaded.train[1]))
+        x, y = parts[0]
+        validation = x[apart], y[apart]
+        parts[0] = self._training_set(x[left], y[left], np.unique(loaded.train[1]))
         if self.flags['task'] not in EVALUATIONS:
             self._require_trainable(parts[0][1], len(loaded.train[1]))
         self.notes = [note for part, (x, _) in zip(('training', 'test'), parts) for note in datasets.notes(part, x)]

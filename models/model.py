@@ -360,8 +360,8 @@ class Model(Stored, ABC):
         train = self.test(x, y, log_frame=log_frame)
         test = self.test(x_test, y_test, log_frame=None if log_frame is None else 0.0)
         labels = np.asarray(y)
-        of_validation = [self.test(*part, log_frame=None if log_frame is None else 0.0)
-                         for part in validation if len(part[1])]
+        of_validation = [self.test(x_val, y_val, log_frame=None if log_frame is None else 0.0)
+                         for x_val, y_val in validation if len(y_val)]
         q = margins.margins(train['y_'], labels)
         q_min = float(q.min())
         # From the logits rather than from the loss, so that it is there even where the loss underflows.

@@ -104,6 +104,17 @@ def test_the_task_of_an_evaluation_by_an_earlier_version_is_that_of_its_flags(ru
     assert task_of(Workdir('out')) == 'sizes', 'while it is under way'
 
 
+@pytest.mark.parametrize('task, flags', [
+    ('attack', {'attack_type': 'FGSM', 'attack_N': 4}), ('kkt', {}), ('transfer', {'attack_type': 'FGSM'}),
+    ('certify', {'attack_N': 4})])
+def test_what_an_evaluation_has_tells_its_task_where_its_flags_are_lost(task, flags, run):
+    core.run({'task': task, 'log': 'run', 'gpu': 'cpu', 'eval_log': 'out', **flags})
+    summary = Workdir('out').read_summary()
+    assert task_of(Workdir('out')) == summary.pop('task') == task
+    Path('out/summary.json').write_text(json.dumps(summary)), Path('out/flags.json').unlink()
+    assert task_of(Workdir('out')) == (None if task == 'certify' else task)
+
+
 # ---- several runs ----
 
 CERTIFY = {'task': 'certify', 'attack_N': 10, 'eid': 'all', 'seed': 3, 'gpu': 'cpu'}
@@ -160,7 +171,7 @@ def test_runs_of_one_name_are_told_apart_by_more_of_their_paths():
     ({'task': 'train', 'lr': 0.1, 'dataset': 'digits', 'model': FLAGS['model']},
      'log names 2 directories; a network is trained in one'),
     ({'log': ['run', './run']}, 'log names the run run twice'),
-    ({'log': []}, 'log must be a directory, or, to measure several runs, a list of them'),
+    ({'log': []}, 'log must be a directory, not []'),
     ({'log': ['run', 'nowhere']}, 'nowhere is not the working directory of a run')])
 def test_several_directories_that_make_no_sense_are_refused_before_anything_is_measured(changes, message, run):
     before = len(Workdir('run').evaluations())

@@ -215,7 +215,7 @@ FLAGS: dict[str, Flag] = {
     'gpu': Flag(None, _optional(_instance(int, str, tuple, list)), "the index of a GPU, several as in '0,1', or 'cpu'"),
     'threads': Flag(None, _optional(_integer(1, 1024)), 'a number of CPU threads, from 1 to 1024'),
     'data_dir': Flag(None, _optional(_path), 'a directory'),
-    'log': Flag(None, _optional(_paths), 'a directory, or, to measure several runs, a list of them'),
+    'log': Flag(None, _optional(_paths), 'a directory'),
     'eval_log': Flag(None, _optional(_path), 'a directory'),
 }
 

@@ -105,13 +105,22 @@ def only(workdirs: Sequence[Workdir], figure: str) -> Workdir:
 
 
 def task_of(place: Workdir) -> str | None:
-    """The task of an evaluation: what its summary says, or, where there is none yet or an earlier version wrote it, its
-    flags.
+    """The task of an evaluation: what its summary says; or, where there is none yet or an earlier version wrote it, its
+    flags; or, where these are lost, what it has; None for something that no evaluation was.
 
     Raises:
-        UserError: this is no evaluation, or a file is damaged.
+        UserError: a file is damaged.
     """
-    return place.read_summary().get('task') or place.read_flags()['flags'].get('task')
+    summary = place.read_summary()
+    flags = place.read_flags()['flags'] if place.flags_path.exists() else {}
+    if named := summary.get('task') or flags.get('task'):
+        return named
+    if 'box' in summary:
+        return 'transfer'
+    if any('one_minus_cosine' in numbers for numbers in summary.get('epochs', {}).values()):
+        return 'kkt'
+    first = next(((eid, starts[0]) for eid, starts in place.parts().items()), None)
+    return 'attack' if first and 'distances' in place.read_part(*first, ('distances',)) else None
 
 
 @dataclass(frozen=True)
