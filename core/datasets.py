@@ -30,6 +30,15 @@ class Dataset(NamedTuple):
     test: tuple[np.ndarray, np.ndarray]
 
 
+class Split(NamedTuple):
+    """What a run works with: images, float32 [N, H, W, C] in [0, 1], and labels, int64 [N], as arrays or as tensors.
+    Where no validation images are set apart there are none of them."""
+
+    train: tuple[Any, Any]
+    validation: tuple[Any, Any]
+    test: tuple[Any, Any]
+
+
 def get_dataset(name: str, data_dir: str | None = None) -> Dataset:
     """Loads a data set.
 

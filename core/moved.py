@@ -19,7 +19,7 @@ MOVED = {
     'core.sweep_directory': 'core.sweeps.directory', 'core.sweep_results': 'core.sweeps.results',
     'core.npz': 'core.workdir.npz', 'core.locks': 'core.workdir.locks', 'core.earlier': 'core.flags.earlier',
     'core.training': 'core.tasks.epochs', 'core.batches': 'core.tasks.parts', 'core.attacking': 'core.tasks.attack',
-    'core.transfer': 'core.tasks.transfer', 'core.theory': 'core.tasks.kkt', 'core.evaluation': 'core.tasks.evaluation',
+    'core.transfer': 'core.tasks.transfer', 'core.theory': 'core.tasks.kkt', 'core.evaluation': 'core.tasks.arguments',
     'core.records': 'core.tasks.records', 'core.replay': 'core.tasks.replay',
 }
 

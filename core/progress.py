@@ -132,34 +132,6 @@ def image_bar(images: int, describe: Callable[[np.ndarray], str]) -> Iterator[Ca
         yield tell
 
 
-def print_attack(eid: int, summary: Mapping[str, Any], norm: str) -> None:
-    """Prints the line of an epoch that was attacked."""
-    say(f"epoch #{eid}: {summary['images']} images, acc={summary['accuracy'] * 100:.3f}% "
-        f"fooled={summary['success_rate'] * 100:.3f}% median {norm}={summary['median']:.5g} "
-        f"[time={summary['seconds']:.1f}s]")
-
-
-def print_transfer(eid: int, summary: Mapping[str, Any], source: str) -> None:
-    """Prints the line of an epoch whose accuracy on adversarial images of given sizes was measured."""
-    accuracy = ' '.join(f'{eps}:{share * 100:.2f}%' for eps, share in summary['accuracy_under_attack'].items())
-    say(f"epoch #{eid}: {summary['images']} images, acc={summary['accuracy'] * 100:.3f}% on images made on {source}, "
-        f"by eps: {accuracy} [time={summary['seconds']:.1f}s]")
-
-
-def print_certificate(eid: int, summary: Mapping[str, Any]) -> None:
-    """Prints the line of an epoch that was certified."""
-    say(f"epoch #{eid}: {summary['images']} images, acc={summary['accuracy'] * 100:.3f}% "
-        f"median certified L2={summary['median']:.5g} [time={summary['seconds']:.1f}s]")
-
-
-def print_kkt(eid: int, summary: Mapping[str, Any]) -> None:
-    """Prints the line of an epoch whose KKT conditions were measured."""
-    residuals = ' '.join(f'{k}=' + ('-' if summary[k] is None else f'{summary[k]:.4g}')
-                         for k in ('epsilon', 'delta', 'drift'))
-    say(f"epoch #{eid}: cos(theta, -grad)={summary['cosine']:.4f} {residuals} 90 % of the multipliers on "
-        f"{summary['support_vectors']['0.9']} of {summary['images']} images [time={summary['seconds']:.1f}s]")
-
-
 def print_failure(info: EpochInfo, reason: str) -> None:
     """Prints the line of an attempt that failed."""
     say(f"epoch #{info['eid']} ({_status(info)}): {reason} [time={info['time']:.3f}s]")

@@ -8,6 +8,26 @@ from fractions import Fraction
 import numpy as np
 
 
+def set_apart(n: int, validation: int | tuple[str, int]) -> tuple[slice, slice]:
+    """Sets validation images apart from training images, by their place.
+
+    Args:
+        n: how many images there are.
+        validation: how many are set apart, the last ones; or ('first', how many), ('last', how many).
+
+    Returns:
+        The places of those that are left, and of those set apart.
+
+    Raises:
+        ValueError: none is left.
+    """
+    which, count = validation if isinstance(validation, tuple) else ('last', validation)
+    if count >= n > 0:
+        raise ValueError(f'validation_N is {count}, which leaves none of the {n} training images')
+    first = which == 'first'
+    return (slice(count, n), slice(0, count)) if first else (slice(0, n - count), slice(n - count, n))
+
+
 def stratified(y: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
     """Chooses a fraction of the images at random, so that every class keeps its share of them.
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 import core
 from core.plotting import COLOURS, WIDTH, legend_on_top, powers_of_ten, scaled, styled
-from core.plotting.histories import Run, only
+from core.plotting.histories import Run, only, task_of
 
 ROUNDING = 1e-6
 """Relative: what the float32 logits of the same weights may differ by."""
@@ -135,8 +135,8 @@ def measured(run: core.Workdir) -> dict[int, dict[str, Any]]:
     drift that it has not measured."""
     epochs: dict[int, dict[str, Any]] = {}
     for place in sorted(run.evaluations(), key=lambda place: place.path.name):
-        for eid, numbers in place.read_summary().get('epochs', {}).items():
-            if 'one_minus_cosine' in numbers:
+        if task_of(place) == 'kkt':
+            for eid, numbers in place.read_summary().get('epochs', {}).items():
                 earlier = epochs.get(int(eid), {}).get('drift')
                 epochs[int(eid)] = {**numbers, 'drift': earlier if numbers['drift'] is None else numbers['drift']}
     return dict(sorted(epochs.items()))

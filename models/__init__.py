@@ -11,6 +11,7 @@ from .architectures import ARCHITECTURES, Residual, SimpleSequential, build_mode
 from .archivers import (  # noqa: E402
     ARCHIVERS,
     Archiver,
+    BestArchiver,
     ConstEpochArchiver,
     IdleArchiver,
     LogLossArchiver,
@@ -55,8 +56,8 @@ for _name, _module in (('base_model', model), ('simple_sequential', architecture
 
 __all__ = [
     'ARCHITECTURES', 'ARCHIVERS', 'AUGMENTATIONS', 'AggressiveLR', 'AggressiveLRv2', 'AggressiveLRv3', 'Archiver',
-    'BiasMode', 'ConstEpochArchiver', 'ConstLR', 'ConstLRAndLossBasedLR', 'CountedLayer', 'Decision', 'EpochInfo',
-    'HPSparseSoftmaxCrossEntropy',
+    'BestArchiver', 'BiasMode', 'ConstEpochArchiver', 'ConstLR', 'ConstLRAndLossBasedLR', 'CountedLayer', 'Decision',
+    'EpochInfo', 'HPSparseSoftmaxCrossEntropy',
     'INITIALIZERS', 'IdleArchiver', 'InitPolicy', 'LRScheduler', 'LRSchedulerWithFrame', 'LR_SCHEDULERS',
     'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginMonitor', 'Model', 'Network', 'NumericalFailure',
     'Residual', 'SimpleSequential', 'TrainMode', 'TwoPhaseConstEpochArchiver', 'build_model',

@@ -1,15 +1,23 @@
 """Archivers: they see the numbers of an accepted epoch and decide whether its model is kept.
 
-They never touch disk; the caller saves the model when the answer is True.
+They never touch disk; the caller saves the model when the answer is True, and removes those of ``superseded``.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 
 from .checks import count, number
-from .types import EpochInfo, Resumable
+from .types import EpochInfo, Resumable, did_you_mean, shown
+
+BETTER = {
+    **dict.fromkeys(('loss', 'log_loss', 'test_loss', 'val_loss', 'rt_loss'), 'min'),
+    **dict.fromkeys(('acc', 'test_acc', 'val_acc', 'q_min', 'q_bar_min', 'q_bar2_min', 'smoothed_margin',
+                     'smoothed_margin2'), 'max'),
+}
+"""Whether a statistic is better smaller, as losses are, or larger, as accuracies and margins; of others one says so."""
 
 
 class Archiver(Resumable, ABC):
@@ -22,6 +30,17 @@ class Archiver(Resumable, ABC):
         Args:
             info: the epoch's record; 'log_frame' is the frame the epoch was trained in (None without a frame), and
                 ``stats['loss']`` its loss in units of that frame.
+        """
+
+    def superseded(self) -> list[int]:
+        """Epochs that were kept and are so no longer: their models are removed, once what replaces them is complete."""
+        return []
+
+    def check(self, statistics: Collection[str]) -> None:
+        """Sees, before training, that the statistics that it goes by are recorded.
+
+        Raises:
+            ValueError: one is not.
         """
 
 
@@ -82,10 +101,68 @@ class LogLossArchiver(Archiver):
         return False
 
 
+class BestArchiver(Archiver):
+    """Keeps the best epoch by a recorded statistic, one at a time: of equal ones, the first. (The last epoch is always
+    kept.)
+
+    Losses of different epochs are compared as real losses, whatever frame they were trained in. An epoch in which the
+    statistic is not a number is never the best.
+
+    Args:
+        statistic: a name of an epoch's statistics, such as 'val_acc', or 'rt_loss', the loss of training.
+        better: 'min' or 'max', whichever is better; None for what BETTER says of the statistic.
+
+    Raises:
+        ValueError: ``better`` is something else, or has to be said.
+    """
+
+    def __init__(self, statistic: str, better: str | None = None):
+        if not isinstance(statistic, str):
+            raise ValueError(f"'best' takes the name of a statistic, such as 'val_acc', not {shown(statistic)}")
+        if better is not None and better not in ('min', 'max'):
+            raise ValueError(f"'best' takes 'min' or 'max' after its statistic, not {shown(better)}")
+        self.statistic, self.better = statistic, better or BETTER.get(statistic)
+        self.best: float | None = None
+        self.best_eid: int | None = None
+        self.older: int | None = None
+
+    def check(self, statistics: Collection[str]) -> None:
+        if self.statistic not in statistics:
+            hint = ' without validation_N' if self.statistic in ('val_loss', 'val_acc') else ''
+            raise ValueError(f"no statistic {self.statistic!r} is recorded{hint}; "
+                             f'{did_you_mean(self.statistic, statistics)}')
+        if self.better is None:
+            raise ValueError(f"whether {self.statistic!r} is better small or large has to be said: ('best', "
+                             f"{self.statistic!r}, 'min') or 'max'")
+
+    def should_archive(self, info: EpochInfo) -> bool:
+        value = self._value(info)
+        if math.isnan(value):
+            return False
+        if self.best is not None and not (value < self.best if self.better == 'min' else value > self.best):
+            return False
+        self.older = self.best_eid
+        self.best, self.best_eid = value, info['eid']
+        return True
+
+    def superseded(self) -> list[int]:
+        return [] if self.older is None else [self.older]
+
+    def _value(self, info: EpochInfo) -> float:
+        stats, log_frame = info['stats'], info['log_frame']
+        value = float(stats[self.statistic] if self.statistic in stats else info['rt_loss'])
+        if log_frame is None or self.statistic not in ('loss', 'rt_loss'):
+            return value
+        if self.statistic == 'loss':
+            return float(stats['log_loss'])
+        return math.log(value) + log_frame if value > 0 else -math.inf
+
+
 ARCHIVERS: dict[str, type[Archiver]] = {
     'idle': IdleArchiver,
     'const-epoch': ConstEpochArchiver,
     'two-phase-const-epoch': TwoPhaseConstEpochArchiver,
     'logloss': LogLossArchiver,
+    'best': BestArchiver,
 }
 """Archiver names, as the first entry of the flag ``archive``; an int alone stands for 'const-epoch'."""

@@ -76,26 +76,42 @@ class Statistics:
             raise NumericalFailure('the loss is not finite')
         return {'loss': float(all_loss.mean()), 'acc': float((logits.argmax(axis=1) == y.numpy()).mean()), 'y_': logits}
 
+    def statistics(self, validation: bool = False) -> list[str]:
+        """The names of the statistics of an epoch, in their order.
+
+        Args:
+            validation: whether there are validation images.
+        """
+        norms = self.norms()
+        return ['rho', 'norm_prod', 'q_min', 'q_max', 'loss', 'acc', 'test_loss', 'test_acc',
+                *(('val_loss', 'val_acc') if validation else ()), *(f'rho_{i}' for i in range(len(norms.layers))),
+                *margins.normalized_margins(0.0, norms), *margins.support_counts(np.zeros(1)), 'log_loss',
+                *margins.smoothed_margins(0.0, 1, norms)]
+
     def get_stats(self, dataset, log_frame: float | None = None) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """The statistics of an epoch, with the original's names.
 
         Args:
-            dataset: ((x_train, y_train), (x_test, y_test)), arrays or tensors.
+            dataset: ((x_train, y_train), (x_test, y_test)), arrays or tensors; validation images and labels may stand
+                between them, and count if there are any.
             log_frame: natural logarithm of the frame of 'loss'; None for the real loss.
 
         Returns:
             The statistics, and ``{'q': margins of the training samples, float32 [N]}``. 'loss' is in frame units,
-            'test_loss' and 'log_loss' are real. rho: norm of all parameters; rho_i: of layer i; q_min, q_max: extreme
-            margins; rhoL, q_bar_min, q_bar2_min, n_supp_k, smoothed_margin, smoothed_margin2: see ``margins``.
+            'test_loss' and 'log_loss' are real, and so is 'val_loss', where there are validation images. rho: norm of
+            all parameters; rho_i: of layer i; q_min, q_max: extreme margins; rhoL, q_bar_min, q_bar2_min, n_supp_k,
+            smoothed_margin, smoothed_margin2: see ``margins``.
 
         Raises:
             NumericalFailure: a loss that is not finite.
         """
-        (x, y), (x_test, y_test) = dataset
+        (x, y), *validation, (x_test, y_test) = dataset
         norms = self.norms()
         train = self.test(x, y, log_frame=log_frame)
         test = self.test(x_test, y_test, log_frame=None if log_frame is None else 0.0)
         labels = np.asarray(y)
+        of_validation = [self.test(x_val, y_val, log_frame=None if log_frame is None else 0.0)
+                         for x_val, y_val in validation if len(y_val)]
         q = margins.margins(train['y_'], labels)
         q_min = float(q.min())
         # From the logits rather than from the loss, so that it is there even where the loss underflows.
@@ -105,6 +121,7 @@ class Statistics:
             'q_min': q_min, 'q_max': float(q.max()),
             'loss': train['loss'], 'acc': train['acc'],
             'test_loss': test['loss'], 'test_acc': test['acc'],
+            **{f'val_{name}': part[name] for part in of_validation for name in ('loss', 'acc')},
             **{f'rho_{i}': rho for i, rho in enumerate(norms.layers)},
             **margins.normalized_margins(q_min, norms),
             **margins.support_counts(q),

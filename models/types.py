@@ -60,6 +60,7 @@ class EpochInfo(TypedDict, total=False):
     rt_loss: float
     stats: Any  # dict[str, float], or None
     time: float
+    monitors: Any  # what monitors measured of an accepted epoch, by name; absent where none was due
 
 
 class Decision(NamedTuple):

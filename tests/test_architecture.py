@@ -28,14 +28,14 @@ ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'co
 OBJECTIVES = ['labels', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what they have in common
 CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.files',
         'workdir.paths', 'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir',
-        'devices', 'datasets', 'subsets', 'provenance', 'tensorboard', 'flags.flag', 'flags.table', 'flags.merging',
-        'flags.described', 'flags', 'flags.earlier', 'flags.likes', 'progress', 'sweeps', 'sweeps.directory',
-        'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting', 'plotting.labels', 'plotting.transfer',
-        'plotting.tables', 'tasks', 'tasks.records', 'tasks.telling', 'tasks.epochs', 'tasks.replay', 'tasks.parts',
-        'tasks.attack', 'tasks.transfer', 'tasks.kkt', 'tasks.evaluation', 'building', 'core', 'cli',
-        'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs',
-        'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep',
-        'flags_doc']
+        'devices', 'datasets', 'subsets', 'provenance', 'tensorboard', 'tasks', 'flags.flag', 'flags.table',
+        'flags.merging', 'flags.described', 'flags', 'flags.earlier', 'flags.likes', 'flags.doc', 'progress', 'sweeps',
+        'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting', 'plotting.labels',
+        'plotting.transfer', 'plotting.tables', 'session', 'tasks.records', 'tasks.telling', 'tasks.epochs',
+        'tasks.replay', 'tasks.arguments', 'tasks.begun', 'tasks.base', 'tasks.parts', 'tasks.attack',
+        'tasks.transfer', 'tasks.certify', 'tasks.kkt', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
+        'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs',
+        'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 

@@ -68,6 +68,21 @@ def test_peek_and_figure_are_made_from_the_directory(run):
     assert (path / 'figure-quickstart.pdf').read_bytes().startswith(b'%PDF')
 
 
+def test_several_runs_are_measured_by_one_command_each_in_its_own_directory(run, tmp_path):
+    folder, _ = run
+    (path,) = (folder / 'logs' / 'exper-quickstart-digits').iterdir()
+    shutil.copytree(path, 'a'), shutil.copytree(path, 'b')
+    done = call('eval.sh', 'eval-kkt', 'a', 'b', '--gpu', 'cpu', '--set', 'eid=2')
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for name in ('a', 'b'):
+        (out,) = Path(name, 'eval-kkt').iterdir()
+        summary = json.loads((out / 'summary.json').read_text())
+        assert f'{out}/res written' in done.stdout and (summary['run'], summary['task']) == (name, 'kkt')
+        found[name] = [{**numbers, 'seconds': 0} for numbers in summary['epochs'].values()]
+    assert found['a'] == found['b'], 'copies of one run'
+
+
 @pytest.mark.parametrize('script, args, message', [
     ('run.sh', ['exper-quickstart-digits', '--set', 'mdoel.act_type=relu'],
      "error: there is no flag 'mdoel'; did you mean 'model'?"),

@@ -16,7 +16,7 @@ from pages import PAGES, ROOT, Command, anchors, command_of, commands, links, na
 
 import core
 from core.flags import FLAGS, apply_setting, archiver_of, merge, objective_from, parse_setting, scheduler_of
-from core.flags_doc import MEANINGS, page as flags_page
+from core.flags.doc import GROUPS, page as flags_page
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
 FOLDERS = {'./run.sh': 'experiments', './eval.sh': 'evals', './plot.sh': 'figures'}
@@ -172,12 +172,12 @@ def test_readme_is_read_in_five_minutes_and_names_every_experiment_evaluation_an
 # ---- flags ----
 
 def test_every_flag_has_a_meaning_in_words_and_nothing_else_has():
-    named = [name for meanings in MEANINGS.values() for name in meanings]
+    named = [name for names in GROUPS.values() for name in names]
     assert sorted(named) == sorted(FLAGS)
 
 
 def test_the_page_of_flags_is_what_the_command_prints():
-    assert (ROOT / 'docs/flags.md').read_text() == flags_page(), 'python -m core.flags_doc > docs/flags.md'
+    assert (ROOT / 'docs/flags.md').read_text() == flags_page(), 'python -m core.flags.doc > docs/flags.md'
 
 
 def test_the_page_of_flags_has_the_default_and_the_expectation_of_each():

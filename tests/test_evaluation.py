@@ -18,7 +18,7 @@ from runs import FLAGS, Stop, die_in, train
 import core
 from core import AttackType, UserError
 from core.flags import merge
-from core.tasks.evaluation import attack_arguments, transfer_arguments
+from core.tasks.arguments import attack_arguments, transfer_arguments
 from core.workdir import Workdir
 from models import BiasMode, SimpleSequential
 
@@ -246,7 +246,7 @@ def test_a_model_that_changed_meanwhile_is_refused():
 
 @pytest.mark.parametrize('changes, message', [
     ({'attack_type': 'L_3'}, 'attack_type must be L_2, L_INF, L_2_BIM'),
-    ({'attack_set': 'all'}, "attack_set must be 'train' or 'test'"),
+    ({'attack_set': 'all'}, "attack_set must be 'train', 'validation' or 'test'"),
     ({'attack_N': 0}, "attack_N must be 'all', or a number of images"),
     ({'attack_N': 301}, 'attack_N is 301, but the train set of the run has 300 images'),
     ({'attack': [1, 300]}, 'there is no image 300 in the train set of the run (300 images, counted from 0)'),

@@ -99,14 +99,14 @@ def test_a_switched_label_is_any_other_class_alike_and_no_class_that_there_is_no
 
 def test_a_run_is_trained_on_its_subset_and_measured_on_the_clean_test_set(monkeypatch):
     seen = []
-    original = core.Core._fetch_dataset
-    monkeypatch.setattr(core.Core, '_fetch_dataset', lambda self: (original(self), seen.append(self.dataset))[0])
+    original = core.Core.fetch_dataset
+    monkeypatch.setattr(core.Core, 'fetch_dataset', lambda self: (original(self), seen.append(self.dataset))[0])
     flags = {**BASE, 'E': 1, 'train_fraction': 0.5, 'label_noise': 0.2, 'gpu': 'cpu'}
     for log, seed, noise in (('a', 1, 0.2), ('b', 1, 0.2), ('c', 2, 0.2), ('d', 1, 0.4)):
         core.run({**flags, 'seed': seed, 'log': log, 'label_noise': noise})
     clean_x, clean_y = (t[:200] for t in core.get_dataset('digits').train)
     test_x, test_y = (t[:50] for t in core.get_dataset('digits').test)
-    for ((x, y), test), log, switched in zip(seen, 'abcd', (20, 20, 20, 40)):
+    for ((x, y), _, test), log, switched in zip(seen, 'abcd', (20, 20, 20, 40)):
         np.testing.assert_array_equal(test[0], test_x)
         np.testing.assert_array_equal(test[1], test_y)
         places = [next(i for i, image in enumerate(clean_x) if (image == each).all()) for each in x.numpy()]
@@ -330,13 +330,13 @@ def test_evaluations_are_made_of_every_run_and_may_name_another(capsys, monkeypa
         'eval-own': {'task': 'certify', 'attack_N': 20, 'attack_set': 'test'},
         'eval-other': {'task': 'certify', 'attack_N': 10,
                        'init_weights': {'run': {'noise': '0', 'seed': 'next'}}}}}
-    original = core.Core.certify
+    original = core.Core.run
 
-    def certify(self):
+    def run(self):
         if self.flags['init_weights']:
             asked.append((self.flags['log'], self.flags['init_weights'], self.flags['seed']))
         return original(self)
-    monkeypatch.setattr(core.Core, 'certify', certify)
+    monkeypatch.setattr(core.Core, 'run', run)
     assert sweep(config).run() == 0
     lines = capsys.readouterr().out.split('\n')
     assert len([line for line in lines if '/eval-own  accuracy ' in line]) == 4 and ' of 12  ' in lines[0]

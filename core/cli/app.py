@@ -40,13 +40,15 @@ def app_start(flags: Mapping[str, Any]) -> None:
 def _define() -> None:
     of_main: dict[str, Any] = {'module_name': sys.argv[0]}  # so that --help shows them
     for name, text in (
-            ('log', 'working directory (default: a new logs/<config>/<date>)'),
             ('eval_log', 'directory for the results of an evaluation (default: a new <log>/<config>/<date>)'),
             ('resume', 'go on with the run in this working directory'),
             ('like', 'repeat the run in this working directory'),
             ('gpu', "index of the GPU to use, or 'cpu' (default: GPU 0 if there is one)"),
             ('data_dir', "TensorFlow Datasets' directory (default: TFDS_DATA_DIR, or TFDS's own)")):
         absl_flags.DEFINE_string(name, None, text, **of_main)
+    absl_flags.DEFINE_multi_string(
+        'log', None, 'working directory (default: a new logs/<config>/<date>); may be repeated, to measure several '
+        'runs', **of_main)
     absl_flags.DEFINE_integer('seed', None, 'of weights and permutations (default: fresh, and recorded)', **of_main)
     absl_flags.DEFINE_multi_string(
         'set', [], 'key=value, overrides a flag of the config file; may be repeated, and dotted keys reach into '

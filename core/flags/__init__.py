@@ -1,9 +1,10 @@
 """What flags there are, what values they may have, and how they are merged."""
 
+from ..tasks import EVALUATIONS, TASKS
 from .described import archiver_of, objective_from, scheduler_of
 from .flag import Flag
 from .merging import apply_setting, checked, in_python, merge, model_keys, parse_setting
-from .table import CHANGEABLE, EVALUATIONS, FLAGS, PLACES, RECORDED_FLAGS, TASKS
+from .table import CHANGEABLE, FLAGS, PLACES, RECORDED_FLAGS
 
 __all__ = [
     'CHANGEABLE', 'EVALUATIONS', 'FLAGS', 'Flag', 'PLACES', 'RECORDED_FLAGS', 'TASKS', 'apply_setting', 'archiver_of',

@@ -145,7 +145,11 @@ def archived_epochs(workdir: Workdir, eid: int | str | list[int]) -> list[int]:
     archived = workdir.archived_epochs()
     if eid in ('last', 'all') and not archived:
         raise UserError(f'no epoch is archived in {workdir.path}')
-    eids = {'all': archived, 'last': archived[-1:]}[eid] if isinstance(eid, str) else eid
+    best = workdir.best_epoch() if eid == 'best' else None
+    if eid == 'best' and best is None:
+        raise UserError(f"{workdir.path} has no best epoch: archive=('best', 'val_acc'), say, keeps the best by a "
+                        'statistic when a run is trained')
+    eids: Any = {'all': archived, 'last': archived[-1:], 'best': best}[eid] if isinstance(eid, str) else eid
     eids = [eids] if isinstance(eids, int) else eids
     for e in eids:
         if not zipfile.is_zipfile(path := workdir.find_model(e)):

@@ -124,6 +124,14 @@ def path(value: Any) -> str:
     return found
 
 
+def paths(value: Any) -> Any:
+    """A path, or several; one stays one."""
+    if not isinstance(value, (list, tuple)):
+        return path(value)
+    found = list_of(path)(value)
+    return found if len(found) > 1 else found[0]
+
+
 def source(value: Any) -> str:
     """A path, or '' in a config file, for one that is yet to be named."""
     return '' if isinstance(value, str) and value == '' else path(value)
@@ -134,9 +142,17 @@ def count_or_all(value: Any) -> int | str:
     return 'all' if _is('all', value) else integer(1)(value)
 
 
+def part_of_set(value: Any) -> int | tuple[str, int]:
+    """A number of at least 0, or ('first' or 'last', a number of at least 1)."""
+    if isinstance(value, (list, tuple)):
+        which, count = value
+        return checks.one_of('it', which, ('first', 'last')), integer(1)(count)
+    return integer(0)(value)
+
+
 def epochs(value: Any) -> Any:
-    """An epoch, a list of epochs, 'last' or 'all'."""
-    if _is('last', value) or _is('all', value):
+    """An epoch, a list of epochs, 'last', 'best' or 'all'."""
+    if any(_is(name, value) for name in ('last', 'all', 'best')):
         return value
     if isinstance(value, (list, tuple, range)) and value:
         return [integer(0)(v) for v in value]
@@ -144,8 +160,8 @@ def epochs(value: Any) -> Any:
 
 
 def epoch_or_last(value: Any) -> int | str:
-    """An epoch, or 'last'."""
-    return 'last' if _is('last', value) else integer(0)(value)
+    """An epoch, 'last' or 'best'."""
+    return value if _is('last', value) or _is('best', value) else integer(0)(value)
 
 
 def _is(name: str, value: Any) -> bool:

@@ -16,8 +16,9 @@ from models.architectures import model_keys
 from models.types import did_you_mean, shown
 
 from ..errors import UserError
+from ..tasks import EVALUATIONS
 from .flag import listed, member
-from .table import EVALUATIONS, FLAGS
+from .table import FLAGS
 
 MOST_BITS = 1024
 """Of a whole number: beyond that it is no float, and some more no text."""

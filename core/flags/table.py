@@ -9,6 +9,7 @@ from typing import Any
 from models import ARCHITECTURES, AUGMENTATIONS, TrainMode
 from models.attacks import ATTACKS, AttackType
 
+from ..tasks import TASKS
 from .flag import (
     Flag,
     count_or_all,
@@ -23,15 +24,12 @@ from .flag import (
     name_in,
     number,
     optional,
+    part_of_set,
     path,
+    paths,
     source,
     switch,
 )
-
-TASKS = ['train', 'train_peek', 'attack', 'certify', 'kkt', 'transfer']
-"""Names of tasks, for the flag ``task``; a registered one is added."""
-EVALUATIONS = ['attack', 'certify', 'kkt', 'transfer']
-"""Those that measure archived models."""
 
 _registered_types: dict[str, Enum] = {}
 
@@ -54,48 +52,69 @@ SWITCH: dict[str, Any] = {'check': switch, 'expected': 'True or False'}
 FLAGS: dict[str, Flag] = {
     'task': Flag(
         'train', name_in(TASKS), lambda: listed(TASKS),
-        'what is done: train, train on from archived epochs, or measure a run'),
+        '`train_peek` trains on from archived epochs; `attack`, `certify`, `transfer` and `kkt` measure them'),
+    'options': Flag(
+        {}, instance(dict), "a dictionary of the task's own options",
+        "what only this task has, by name"),
     'dataset': Flag(
         None, path, "a data set's name, or the path of an .npz file",
-        'a data set by name, or an .npz file', recorded=True),
+        '`mnist`, `fashion_mnist`, `cifar10`, `digits`, or an .npz file of your own', recorded=True),
     'train_N': Flag(
         'all', count_or_all, "'all', or a number of training images",
         'use the first so many training images', recorded=True),
     'test_N': Flag(
         'all', count_or_all, "'all', or a number of test images",
         'use the first so many test images', recorded=True),
+    'validation_N': Flag(
+        0, part_of_set, "a number of images, the last ones of the training set, or ('first', how many) or ('last', "
+        'how many)',
+        'of the training images, so many are set apart, and measured after every epoch', recorded=True),
     'train_fraction': Flag(
         1.0, number(0, strict=True, high=1), 'a number above 0 and at most 1',
-        'of the training images, a random fraction of every class', recorded=True),
+        'of those training images, a random fraction of every class; drawn from the seed, as are the switched labels',
+        recorded=True),
     'label_noise': Flag(
         0.0, number(0, high=1), 'a number from 0 to 1',
-        'the share of training labels that are switched to another class', recorded=True),
+        'the share of training labels that are switched to another class; `flags.json` says how many that was',
+        recorded=True),
     'arch': Flag(
         'simple_sequential', name_in(ARCHITECTURES), lambda: listed(ARCHITECTURES),
-        "the network's architecture", recorded=True),
+        'the architecture: layers in a row, or a residual network', recorded=True),
     'model': Flag(
         None, instance(dict), "a dictionary with the network's description",
-        'what the architecture takes: layers, biases, initial weights, optimizer', recorded=True),
+        'of `simple_sequential`: `description`, `bias_mode`, `init`, `act_type` (`relu`, `linear`, `relu2`); of '
+        '`residual`: `widths`, `repeats`, `batch_norm`, `num_labels`, `bias_mode`, `init`; of both: `weight_decay`, '
+        '`opt`, `schedule`, `clip_norm`', recorded=True),
     'train_mode': Flag(
         TrainMode.NORMAL, member(TrainMode), listed(TrainMode.__members__),
-        'USE_FRAME follows the loss below 1e-300', recorded=True),
+        '`USE_FRAME` follows the loss below 1e-300', recorded=True),
     'log_frame0': Flag(
         math.log(math.log(10)), number(-700, high=700), 'a number from -700 to 700',
-        'logarithm of the frame before the first epoch'),
+        'natural logarithm of the frame before the first epoch, ln ln 10 by default; above it the loss-based rate '
+        'accepts no first epoch'),
     'objective': Flag(
         'cross-entropy', instance(str, dict, list, tuple),
         "an objective's name, a dictionary of its 'type' and arguments, or a list of such",
-        'what training minimises'),
+        "what training minimises: `'cross-entropy'`, `'large-margin'`, `'large-margin-released'`, or a weighted sum "
+        'of several'),
     'augment': Flag(
         None, optional(name_in(AUGMENTATIONS)), lambda: f"None, or {' or '.join(map(repr, AUGMENTATIONS))}",
-        'how training changes images'),
+        'how training changes images: `crop-flip` shifts and mirrors them'),
     'lr': Flag(
         None, optional(described(number(0, strict=True))),
         "a float, or a tuple of a scheduler's name and its arguments (rates are finite and above 0)",
-        'a constant learning rate, or a scheduler and its arguments; of an attack, the size of a step'),
+        "a constant rate, or `('loss-based-v1', lr, alpha1, alpha2, eps)`, `('const-lr-and-loss-based-lr', lr, "
+        "alpha1, alpha2, eps)`, `('aggressive', lr, cd)`, `('aggressive-v2', lr, cd)`, `('aggressive-v3', lr, "
+        'alpha1, alpha2)`; of an attack, the size of a step'),
     'archive': Flag(
         'idle', described(integer(0)), "an int of at least 0, an archiver's name, or a tuple of a name and arguments",
-        'which models to keep; the last is always kept'),
+        "which models to keep: `'idle'` none, an int every so many epochs, `('logloss', base)` one whenever the loss"
+        " passes a power of the base, `('two-phase-const-epoch', n1, n2)` every n1 epochs below n2 and every n2; the"
+        ' last is always kept'),
+    'monitors': Flag(
+        [], instance(list, tuple), 'a list of monitors, each (name, every so many epochs), or (name, every, a '
+        'dictionary of options)',
+        'what else is measured while training', may_change_on_resume=True),
     'E': Flag(
         100, integer(1), 'a number of epochs, at least 1',
         'epochs', may_change_on_resume=True),
@@ -104,92 +123,96 @@ FLAGS: dict[str, Flag] = {
         'images per batch'),
     'lr_lb': Flag(
         1e-50, number(0), 'a number of at least 0',
-        'a rate below this ends the run', may_change_on_resume=True),
+        'a rate below which the run ends', may_change_on_resume=True),
     'loss_ub': Flag(
         100.0, number(0, strict=True), 'a number above 0',
-        'a batch loss above this, in units of the frame, fails an attempt'),
+        'a batch loss, in units of the frame, above which an attempt fails'),
     'print': Flag(
         True, **SWITCH, meaning='whether to print every statistic of an epoch, or just its line',
         may_change_on_resume=True),
     'tensorboard': Flag(
-        False, **SWITCH, meaning='whether to write summaries for TensorBoard', may_change_on_resume=True),
+        False, **SWITCH, meaning="whether to write summaries for TensorBoard into the run's directory",
+        may_change_on_resume=True),
     'include_all_rt_loss_in_res': Flag(
-        False, **SWITCH, meaning='whether res keeps the loss of every batch'),
+        False, **SWITCH, meaning='whether `res` keeps the loss of every batch'),
     'eid': Flag(
-        'last', epochs, "an epoch, a list of epochs, 'last' or 'all'",
-        'which archived epochs to measure, or to train on from'),
+        'last', epochs, "an epoch, a list of epochs, 'last', 'best' or 'all'",
+        'the archived epochs that are measured, or trained on from'),
     'attack_type': Flag(
         AttackType['L_2'], attack_type, lambda: listed(ATTACKS),
-        'the attack'),
+        "`L_2` is Carlini and Wagner's, `L_INF` the original's PGD; `FGSM` and `IFGSM` also make the images of "
+        '`transfer`'),
     'attack_set': Flag(
-        'train', name_in(('train', 'test')), "'train' or 'test'",
-        'which images to measure'),
+        'train', name_in(('train', 'validation', 'test')), "'train', 'validation' or 'test'",
+        'the set whose images are measured'),
     'attack_N': Flag(
         'all', count_or_all, "'all', or a number of images",
         'the first so many of them'),
     'attack': Flag(
         None, optional(list_of(integer(0))), 'a list of indices of images, each at least 0',
-        'those with these indices'),
+        'those with these indices, in place of `attack_N`'),
     'attack_B': Flag(
         64, integer(1), 'a number of images, at least 1',
-        'images per batch of an evaluation'),
+        'images per batch'),
     'attack_eps_list': Flag(
         None, optional(list_of(number(0, strict=True))), 'a list of numbers above 0',
-        'budgets; for attacks without, the grid of the summary'),
+        "budgets; the attack's own if not given; for attacks without, the grid of the summary"),
     'attack_K': Flag(
         None, optional(integer(1)), 'a number of steps, at least 1',
-        'steps of the attack'),
+        "steps; the attack's own number if not given"),
     'attack_E': Flag(
         None, optional(integer(1)), 'a number of restarts, at least 1',
-        'restarts or searches of the attack'),
+        "restarts or searches; the attack's own number if not given"),
     'attack_normalize_output': Flag(
         None, optional(switch), 'True or False',
-        'whether an attack divides logits by the sum of their magnitudes'),
+        "of Carlini and Wagner's, and DeepFool: divide the logits by the sum of their magnitudes; they do not if not"
+        ' given'),
     'attack_initial_const': Flag(
         None, optional(number(0, strict=True)), 'a number above 0',
-        'the first constant of Carlini and Wagner'),
+        "of Carlini and Wagner's: the constant that its search begins with, 1e-3 if not given"),
     'attack_options': Flag(
         {}, instance(dict), "a dictionary of the attack's own arguments",
         "other arguments of the attack's class, by name"),
     'source': Flag(
         None, optional(source), "a run's working directory",
-        'the run on whose network images are made; None for the network itself'),
+        'the run on whose network images are made; the network itself if not given'),
     'source_eid': Flag(
-        'last', epoch_or_last, "an epoch, or 'last'",
-        'the epoch of the source'),
+        'last', epoch_or_last, "an epoch, 'last' or 'best'",
+        'its epoch'),
     'init_weights': Flag(
         None, optional(path), 'the path of an .npz file',
-        'start from given weights'),
+        'the weights to start from'),
     'permutations': Flag(
         None, optional(path), 'the path of an .npz file',
-        'take the images in given orders'),
+        'the order of the training set in every attempt'),
     'seed': Flag(
         None, optional(integer(0, 2 ** 63 - 1)), 'a whole number from 0 to 2**63 - 1',
-        'of weights, permutations and all other draws; a fresh one is drawn, and recorded, without it'),
+        'of weights, permutations and all else that is drawn; if not given, a fresh one is drawn, and recorded'),
     'deterministic': Flag(
         False, **SWITCH, meaning="whether to use TensorFlow's deterministic operations only"),
     'resume': Flag(
         None, optional(path), "a run's working directory",
-        'go on with the run in this working directory', once=True, may_change_on_resume=True),
+        'go on with the run in this directory; an option, `--resume`', once=True, may_change_on_resume=True),
     'like': Flag(
         None, optional(path), "a run's working directory",
-        'repeat the run in this working directory; in a config file also another config file, which this one changes',
+        'repeat the run in this directory, its seed included; an option, `--like`',
         once=True, may_change_on_resume=True),
     'gpu': Flag(
         None, optional(instance(int, str, tuple, list)), "the index of a GPU, several as in '0,1', or 'cpu'",
-        'the GPU to use, several of them, or the CPU', place=True),
+        'an index that does not exist falls back to the CPU with a warning; if not given, GPU 0 if there is one, '
+        'else the CPU', place=True),
     'threads': Flag(
         None, optional(integer(1, 1024)), 'a number of CPU threads, from 1 to 1024',
-        'CPU threads an operation may use; small networks are faster with 1', place=True),
+        'that an operation may use; small networks are faster with 1', place=True),
     'data_dir': Flag(
         None, optional(path), 'a directory',
-        'where TensorFlow Datasets keeps its data', place=True),
+        'where TensorFlow Datasets keeps its data; `TFDS_DATA_DIR`, or its own default, if not given', place=True),
     'log': Flag(
-        None, optional(path), 'a directory',
-        'the working directory of a run', place=True),
+        None, optional(paths), 'a directory',
+        'the working directory; a new `logs/<experiment>/<date>` if not given', place=True),
     'eval_log': Flag(
         None, optional(path), 'a directory',
-        'where an evaluation writes', place=True),
+        'where an evaluation writes; a new `<log>/<evaluation>/<date>` if not given', place=True),
 }
 
 RECORDED_FLAGS = tuple(name for name, flag in FLAGS.items() if flag.recorded)

@@ -104,6 +104,25 @@ def only(workdirs: Sequence[Workdir], figure: str) -> Workdir:
     return workdirs[0]
 
 
+def task_of(place: Workdir) -> str | None:
+    """The task of an evaluation: what its summary says; or, where there is none yet or an earlier version wrote it, its
+    flags; or, where these are lost, what it has; None for something that no evaluation was.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    summary = place.read_summary()
+    flags = place.read_flags()['flags'] if place.flags_path.exists() else {}
+    if named := summary.get('task') or flags.get('task'):
+        return named
+    if 'box' in summary:
+        return 'transfer'
+    if any('one_minus_cosine' in numbers for numbers in summary.get('epochs', {}).values()):
+        return 'kkt'
+    first = next(((eid, starts[0]) for eid, starts in place.parts().items()), None)
+    return 'attack' if first and 'distances' in place.read_part(*first, ('distances',)) else None
+
+
 @dataclass(frozen=True)
 class Distances:
     """Sizes of the smallest perturbations found of each image: 0 for misclassified ones, inf where none was found."""
@@ -130,6 +149,8 @@ def distances(run: Workdir) -> dict[str, list[Distances]]:
     """
     found: dict[tuple[str, str, str], dict[int, tuple[Any, Distances]]] = {}
     for place in run.evaluations():
+        if task_of(place) != 'attack':
+            continue
         record, name = place.read_flags(), place.path.parent.name
         norm = str(record.get('norm') or place.read_summary().get('norm'))
         for eid, starts in place.parts().items() if norm in ('L2', 'Linf') else ():

@@ -14,8 +14,12 @@ _PLACES = {'all': 'all layers', 'hidden': 'hidden layers'}
 _NORMS = {'inf': 'l∞', '1': 'l1', '2': 'l2'}
 _DEFAULT_NORMS = {'large-margin': 2, 'large-margin-released': 'inf'}
 _NOT_SETTINGS = ('seed', 'log', 'eval_log', 'gpu', 'threads', 'data_dir', 'print', 'tensorboard', 'resume', 'like',
-                 'deterministic', 'include_all_rt_loss_in_res', 'archive', 'E')
+                 'deterministic', 'include_all_rt_loss_in_res', 'archive', 'E', 'monitors')
 """Flags that do not make runs different in kind; E is a wish, and a run may be drawn before it is fulfilled."""
+
+
+_SINCE: dict[str, Any] = {'validation_N': 0}
+"""Flags that the records of earlier runs do not have, and what those runs were trained with."""
 
 
 def objective_label(flags: Mapping[str, Any]) -> str:
@@ -51,7 +55,8 @@ def by_settings(runs: Sequence[Workdir]) -> dict[str, list[Workdir]]:
         UserError: not a run.
     """
     flags = {run.path: run.read_flags()['flags'] for run in runs}
-    settings = {path: flat({k: v for k, v in f.items() if k not in _NOT_SETTINGS}) for path, f in flags.items()}
+    settings = {path: flat({k: v for k, v in {**_SINCE, **f}.items() if k not in _NOT_SETTINGS})
+                for path, f in flags.items()}
     groups: dict[str, dict[str, list[Workdir]]] = {}
     for run in runs:
         alike = json.dumps(settings[run.path], sort_keys=True)

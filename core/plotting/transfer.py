@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from ..errors import NotYet, UserError
 from ..workdir import Workdir
 from .drawing import WIDTH, hues, legend_above, styled
+from .histories import task_of
 from .labels import by_settings
 
 ATTACKS = ('FGSM', 'IFGSM')
@@ -40,7 +41,9 @@ def measured(run: Workdir, box: str, attack: str) -> Measured | None:
     found: list[tuple[Any, Measured]] = []
     for place in run.evaluations():
         summary = place.read_summary()
-        if (summary.get('box'), summary.get('attack')) != (box, attack) or not summary['epochs']:
+        if task_of(place) != 'transfer' or not summary.get('epochs'):
+            continue
+        if (summary['box'], summary['attack']) != (box, attack):
             continue
         source = (summary['source'] or {}).get('run')
         if source is not None and Workdir(source).path.resolve() == run.path.resolve():
@@ -113,7 +116,7 @@ def caption(attack: str, found: Sequence[Measured]) -> str:
     name = attack if steps == [1] else f'{attack}, {" to ".join(map(str, dict.fromkeys((steps[0], steps[-1]))))} steps'
     counts = sorted({m.images for m in found})
     images = ' to '.join(f'{n:,}' for n in dict.fromkeys((counts[0], counts[-1])))
-    parts = ' and '.join(sorted({{'train': 'training', 'test': 'test'}[m.part] for m in found}))
+    parts = ' and '.join(sorted({'training' if m.part == 'train' else m.part for m in found}))
     sources = {m.source for m in found if m.source}
     made = {0: '', 1: '\nmade on another network'}.get(len(sources), f'\nmade on {len(sources)} other networks')
     return f'{name}\n{parts} set, {images} images{made}'

@@ -1,4 +1,4 @@
-"""Attacks of archived models; receives built objects, never FLAGS."""
+"""Attacks of archived models."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from models import Model
-from models.attacks import Attack, AttackResult
+from models.attacks import ATTACKS, Attack, AttackResult
 from models.attacks.balls import BALLS, Ball
 from models.attacks.doubts import REASONS, sentence
 
-from .. import progress
-from ..devices import Devices
-from ..workdir import Workdir
+from ..session import Session
+from .arguments import attack_arguments
 from .parts import Batches
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -24,62 +23,41 @@ _JOINED = ('images', 'errors', 'distances', 'eps', 'success', 'label', 'clean_cl
 
 
 class Attacking(Batches):
-    """Attacks images batch by batch, each batch at every epoch, and records what was found.
+    """Attacks images, and records the nearest adversarial ones.
 
     A batch's random draws depend on nothing but the seed, the epoch and its first image: an evaluation that was killed
     ends the same.
 
-    Args:
-        attacks: of each device, by name, a model and an attack of it; the name None is TensorFlow's choice.
-        images: float32 [N, H, W, C].
-        labels: int64 [N].
-        indices: int64 [N], which images of the data set these are.
-        batch_size: images per batch.
-        run: working directory of the run, with its archived models.
-        out: working directory of the evaluation.
-        seed: of the random draws.
-        grid: perturbation sizes for accuracy under attack; None for those of the norm.
-        about_it: what the summary says of settings.
-        devices: the workers that share the batches.
+    ``res`` holds eid -> {'images': float32 [N, H, W, C], zeros where nothing was found; 'errors': float64 [N]}, errors
+    as in the original: squared L2 distance from the clean image for attacks that minimise L2, the budget that was
+    enough for attacks within budgets, and 1 where none was.
     """
 
     progress = 'distances'
 
-    def __init__(self, attacks: Mapping[str | None, tuple[Model, Attack]], images: np.ndarray, labels: np.ndarray,
-                 indices: np.ndarray, batch_size: int, run: Workdir, out: Workdir, seed: Sequence[int],
-                 grid: Sequence[float] | None = None, about_it: Mapping[str, Any] | None = None,
-                 devices: Devices | None = None):
-        super().__init__(list(attacks), images, labels, indices, batch_size, out, devices)
-        self.attacks = dict(attacks)
-        first = next(attack for _, attack in attacks.values())
+    def __init__(self, session: Session):
+        super().__init__(session)
+        self.attack = self.flags['attack_type'].name
+        self.subject, self.norm = f'the attack {self.attack}', ATTACKS[self.attack].norm
+
+    def check(self) -> None:
+        self.arguments = attack_arguments(self.flags)
+
+    def make(self, model: Model) -> Attack:
+        return ATTACKS[self.attack](model, **self.arguments)
+
+    def begin(self) -> None:
+        first = next(attack for _, attack in self.networks.values())
         self.norm, self.ball, self.depends_on_scale = first.norm, first.ball, first.depends_on_scale
-        self.run_dir = run
-        self.seed = list(seed)
+        grid = self.flags['attack_eps_list']
         self.grid = list(grid if grid is not None else self.ball.grid)
-        self.about_it = dict(about_it or {})
-        self._restored: dict[str | None, int] = {}
 
-    def run(self, eids: Sequence[int]) -> dict[int, dict[str, np.ndarray]]:
-        """Attacks the models of these epochs.
+    def about(self) -> dict[str, Any]:
+        return {'norm': self.norm, 'depends_on_scale': self.depends_on_scale}
 
-        Returns:
-            eid -> {'images': float32 [N, H, W, C], zeros where nothing was found; 'errors': float64 [N]}, errors as in
-            the original: squared L2 distance from the clean image for attacks that minimise L2, the budget that was
-            enough for attacks within budgets, and 1 where none was.
-
-        Raises:
-            UserError: a model that cannot be read.
-            Interrupted: Ctrl-C or SIGTERM.
-        """
-        return super().run(eids)
-
-    def _measure(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
-        (x, y), (model, attack) = self._batch(start), self.attacks[device]
-        rng = np.random.default_rng(np.random.SeedSequence([*self.seed, eid, start]))
-        if self._restored.get(device) != eid:
-            model.restore(self.run_dir.find_model(eid))
-            self._restored[device] = eid
-        result = attack.attack(x, y, rng)
+    def measure_batch(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
+        (x, y), attack = self.batch(start), self.at(eid, device)
+        result = attack.attack(x, y, self.session.rng('attack', eid, start))
         return {
             'clean': x, 'images': result.images, 'distances': result.distances, 'success': result.success,
             'clean_class': attack.logits(x).argmax(axis=1), 'class': attack.logits(result.images).argmax(axis=1),
@@ -87,24 +65,20 @@ class Attacking(Batches):
             **result.doubts.arrays(),
         }
 
-    def _join(self, eids: Sequence[int], starts: Sequence[int]) -> tuple[dict[int, Any], dict[str, Any]]:
-        res: dict[int, Any] = {}
-        summary = {**self.about_it, 'norm': self.norm, 'depends_on_scale': self.depends_on_scale, 'epochs': {}}
-        for eid in eids:
-            parts = [{k: v for k, v in self.out.read_part(eid, start).items() if k != 'clean'} for start in starts]
-            joined = {name: np.concatenate([p[name] for p in parts])
-                      for name in (*_JOINED, *REASONS) if all(name in p for p in parts)}
-            res[eid] = {'images': joined['images'], 'errors': joined['errors']}
-            summary['epochs'][eid] = {**self._summary(joined), 'seconds': sum(float(p['time']) for p in parts)}
-        return res, summary
+    def join(self, parts: Sequence[Mapping[str, Any]]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        joined = {name: np.concatenate([p[name] for p in parts])
+                  for name in (*_JOINED, *REASONS) if all(name in p for p in parts)}
+        return {'images': joined['images'], 'errors': joined['errors']}, self._summary(joined)
 
-    def _describe(self, numbers: np.ndarray) -> str:
+    def describe(self, numbers: np.ndarray) -> str:
         return f'median {self.norm} {np.median(numbers):.4f}'
 
-    def _print(self, eid: int, summary: Mapping[str, Any]) -> None:
-        progress.print_attack(eid, summary, self.norm)
-        if doubts := sentence(summary['doubtful']):
-            progress.say(f'note: {doubts}')
+    def line(self, eid: int, numbers: Mapping[str, Any]) -> str:
+        line = (f"epoch #{eid}: {numbers['images']} images, acc={numbers['accuracy'] * 100:.3f}% "
+                f"fooled={numbers['success_rate'] * 100:.3f}% median {self.norm}={numbers['median']:.5g} "
+                f"[time={numbers['seconds']:.1f}s]")
+        doubts = sentence(numbers['doubtful'])
+        return f'{line}\nnote: {doubts}' if doubts else line
 
     def _summary(self, a: Mapping[str, np.ndarray]) -> dict[str, Any]:
         return {

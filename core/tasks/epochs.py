@@ -46,7 +46,7 @@ class Training:
 
     Args:
         model: the network, at its initial weights.
-        dataset: ((x_train, y_train), (x_test, y_test)), as tensors.
+        dataset: ((x_train, y_train), (x_test, y_test)), as tensors, or with the validation set between them.
         scheduler: decides on every attempt; with a frame, ``use_frame`` has been called.
         archiver: decides on every accepted epoch.
         workdir: where everything is written.
@@ -57,6 +57,8 @@ class Training:
         resume: whether to go on with the run in ``workdir``, if it got far enough to be gone on with.
         agree: what all workers of the run are to go by, of what each calls this with.
         seed: whole numbers that, with an epoch and a retry, are the seed of what its steps draw.
+        monitors: called with each epoch that is accepted, before it is recorded; what to record of the network as it
+            is then, None for nothing.
     """
 
     model: Model
@@ -71,6 +73,7 @@ class Training:
     resume: bool = False
     agree: Callable[[Any], Any] = lambda value: value
     seed: Sequence[int] = (0,)
+    monitors: Callable[[int], dict[str, Any] | None] = lambda eid: None
 
     def __post_init__(self) -> None:
         self.records = Records()
@@ -150,6 +153,7 @@ class Training:
                 self.records.add(_info_of(line))
         self._eid, self._attempts, self._log_T = state['eid'], state['attempts'], state['log_T']
         self._archived = state['archived']  # whereas res may be that of an earlier epoch
+        self._remove_superseded()
         if self._eid >= self.settings.E:
             progress.say(f'the run has all of its {self.settings.E} epochs; --set E=... with more of them extends it')
         else:
@@ -187,12 +191,15 @@ class Training:
                 self._record(info, failure, 'stop', None)
                 raise UserError(f'epoch {eid}: {f"{failure}; " if failure else ""}{e}') from None
             accepted = cmd == 'go'
+            if accepted and (measured := self.monitors(eid)) is not None:
+                info['monitors'] = self.agree(measured)
             with self._interrupts.held():
                 self._record(info, failure, cmd, next_lr)
                 if accepted:
                     log_frame = self._accept(info)
                     self._commit(log_frame, next_lr)
                     self._tell.accepted(info)
+                    self._remove_superseded()
                     if self.on_accepted is not None:
                         self.on_accepted(info, retry + 1)
             if not (accepted and eid == self.settings.E):
@@ -260,12 +267,19 @@ class Training:
         self.workdir.append_history({
             'attempt': self._attempts - 1, 'eid': info['eid'], 'cmd': cmd, 'lr': info['lr'],
             'log_frame': info['log_frame'], 'next_lr': next_lr, 'rt_loss': info.get('rt_loss'), 'failure': failure,
-            'time': info['time'], 'stats': info['stats'], **losses})
+            'time': info['time'], 'stats': info['stats'], **losses,
+            **({'monitors': info['monitors']} if 'monitors' in info else {})})
 
     def _archive(self) -> None:
         path = self.workdir.write_model(self._eid, self.model.save)
         self._archived = self._eid
         self._tell.written(path, 'archived')
+
+    def _remove_superseded(self) -> None:
+        """Removes models that are kept no longer; to be called when a state is written that does not name them, so that
+        whenever the run is killed, the best epoch of its state is there."""
+        for eid in self.archiver.superseded():
+            self.workdir.remove_model(eid)
 
     def _save_res(self) -> None:
         self.workdir.write_res({'flags': self.flags, 'raw': self.records})
@@ -299,6 +313,16 @@ class Training:
 
 def _info_of(line: dict[str, Any]) -> EpochInfo:
     """The record of an accepted epoch, from its line of history.jsonl."""
-    stats = {k: float(v) if isinstance(v, str) else v for k, v in line['stats'].items()}  # 'inf' and 'nan'
-    return {'eid': line['eid'], 'all_rt_loss': line.get('all_rt_loss'), 'lr': line['lr'],
-            'log_frame': line['log_frame'], 'stats': stats, 'rt_loss': line['rt_loss'], 'time': line['time']}
+    info: EpochInfo = {
+        'eid': line['eid'], 'all_rt_loss': line.get('all_rt_loss'), 'lr': line['lr'], 'log_frame': line['log_frame'],
+        'stats': _numbers(line['stats']), 'rt_loss': line['rt_loss'], 'time': line['time']}
+    if 'monitors' in line:
+        info['monitors'] = _numbers(line['monitors'])
+    return info
+
+
+def _numbers(value: Any) -> Any:
+    """Numbers that are not finite, which JSON has as strings, as numbers."""
+    if isinstance(value, dict):
+        return {k: _numbers(v) for k, v in value.items()}
+    return float(value) if isinstance(value, str) else value

@@ -1,9 +1,8 @@
-"""The KKT conditions of the max-margin problem, at archived epochs; receives built objects, never FLAGS."""
+"""How near networks are to a KKT point of the max-margin problem; see ``models.measures.kkt``."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,57 +12,65 @@ from models.measures.homogeneity import TOLERANCE
 from models.measures.kkt import KKTMeter, KKTPoint, drift, samples_of_mass
 
 from .. import progress
-from ..errors import about
-from ..workdir import Workdir
+from .arguments import refuse_attack_flags
+from .base import Evaluation, refuse_results
 
 MASSES = (0.5, 0.9, 0.99)
 """Shares of the multipliers whose support vectors are counted."""
 
 
-def watch_kkt(model: Model, train: tuple[Any, np.ndarray], run: Workdir, eids: Sequence[int], out: Workdir,
-              about_it: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """Measures archived epochs of a run, in order, and writes ``res`` and the summary of the evaluation after each.
+class WatchKKT(Evaluation):
+    """Measures the KKT conditions on the whole training set, at each epoch in their order.
+
+    ``res`` holds eid -> the fields of ``KKTPoint``, but for the direction.
+    """
+
+    def check(self) -> None:
+        refuse_attack_flags(self.flags)
+        refuse_results(self.flags['eval_log'])
+
+    def make(self, model: Model) -> KKTMeter:
+        return KKTMeter(model)
+
+    def settings(self) -> dict[str, Any]:
+        return {'eid': self.flags['eid']}
+
+    def about(self) -> dict[str, Any]:
+        model = self.session.model
+        return {'order': model.norms().order, 'is_homogeneous': model.is_homogeneous}
+
+    def begin(self) -> None:
+        self.eids = sorted(set(self.eids))
+        self._before: np.ndarray | None = None
+        if not self.session.model.is_homogeneous:
+            progress.say('This network is not homogeneous in its parameters: epsilon and delta are not defined.')
+
+    def measure(self, eid: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        x, y = self.session.dataset.train
+        point = self.meter.measure(x, np.asarray(y))
+        numbers = kkt_numbers(point, self._before)
+        self._before = point.direction
+        return {k: v for k, v in point._asdict().items() if k != 'direction'}, numbers
+
+    def line(self, eid: int, numbers: Mapping[str, Any]) -> str:
+        residuals = ' '.join(f'{k}=' + ('-' if numbers[k] is None else f'{numbers[k]:.4g}')
+                             for k in ('epsilon', 'delta', 'drift'))
+        line = (f"epoch #{eid}: cos(theta, -grad)={numbers['cosine']:.4f} {residuals} 90 % of the multipliers on "
+                f"{numbers['support_vectors']['0.9']} of {numbers['images']} images [time={numbers['seconds']:.1f}s]")
+        error, about = numbers['euler_error'], self.about()
+        if about['is_homogeneous'] and error is not None and error > TOLERANCE:
+            line += (f"\nEuler's identity fails by {error:.1e}: this network is not homogeneous of order "
+                     f"{about['order']}.")
+        return line
+
+
+def kkt_numbers(point: KKTPoint, before: np.ndarray | None = None) -> dict[str, Any]:
+    """What is told of a point; None where a number is not defined.
 
     Args:
-        model: takes the weights of each epoch.
-        train: images and labels of the whole training set.
-        run: working directory of the run.
-        eids: epochs.
-        out: working directory of the evaluation.
-        about_it: what the summary says of settings.
-
-    Returns:
-        eid -> the fields of ``KKTPoint``, but for the direction.
-
-    Raises:
-        UserError: a model that cannot be read, or that has no direction.
+        point: what was measured.
+        before: the direction at the epoch before it, from which the drift is taken.
     """
-    meter, order = KKTMeter(model), model.norms().order
-    summary = {**about_it, 'order': order, 'is_homogeneous': model.is_homogeneous, 'epochs': {}}
-    res: dict[int, dict[str, Any]] = {}
-    if not model.is_homogeneous:
-        progress.say('This network is not homogeneous in its parameters: epsilon and delta are not defined.')
-    before = None
-    for eid in sorted(set(eids)):
-        start = time.perf_counter()
-        with about(f'epoch {eid}'):
-            model.restore(run.find_model(eid))
-            point = meter.measure(*train)
-        res[eid] = {k: v for k, v in point._asdict().items() if k != 'direction'}
-        summary['epochs'][eid] = {**_numbers(point, before), 'seconds': time.perf_counter() - start}
-        progress.print_kkt(eid, summary['epochs'][eid])
-        if model.is_homogeneous and point.euler_error > TOLERANCE:
-            progress.say(f"Euler's identity fails by {point.euler_error:.1e}: this network is not homogeneous of order "
-                         f'{order}.')
-        before = point.direction
-        out.write_res(res)
-        out.write_summary(summary)
-    progress.say(f'{out.res_path} written')
-    return res
-
-
-def _numbers(point: KKTPoint, before: np.ndarray | None) -> dict[str, Any]:
-    """What the summary tells of an epoch; None where a number is not defined."""
     scalars = {k: v for k, v in point._asdict().items() if isinstance(v, float)}
     return {
         **{k: None if np.isnan(v) else v for k, v in scalars.items()},

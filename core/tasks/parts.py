@@ -1,9 +1,9 @@
-"""The loop of an evaluation over images and epochs, which goes on where it was stopped."""
+"""The loop of an evaluation over batches of images and epochs, which goes on where it was stopped."""
 
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,83 +11,97 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from models import Model
+
 from .. import progress
-from ..devices import Devices
 from ..errors import Interrupted, about
 from ..interrupts import interruptible
-from ..workdir import Workdir
+from .base import Evaluation
 
 
-class Batches(ABC):
+class Batches(Evaluation):
     """Measures images batch by batch, each batch at every epoch, and records what was found.
 
     A batch is recorded when it is finished: an evaluation that was killed goes on where it stopped. A subclass measures
-    a batch (``_measure``), and makes results of those that are finished (``_join``).
-
-    Args:
-        local: names of this process's devices, each of which takes batches; None is TensorFlow's choice.
-        images: float32 [N, H, W, C].
-        labels: int64 [N].
-        indices: int64 [N], which images of the data set these are.
-        batch_size: images per batch.
-        out: working directory of the evaluation.
-        devices: the workers that share the batches.
+    a batch (``measure_batch``), makes results of those of an epoch that are finished (``join``), and says how it gets
+    on (``describe``). The devices of all workers share the batches, and each has a network of its own.
 
     Attributes:
         progress: of a batch's arrays, the one of numbers [n] whose ``describe`` tells how the evaluation gets on.
+        batch_size: images per batch.
+        networks: of each device of this process, by name, a network, and what ``make`` made of it. The name None is
+            TensorFlow's choice.
     """
 
     progress: str
+    batch_size: int
+    networks: dict[str | None, tuple[Model, Any]]
 
-    def __init__(self, local: Sequence[str | None], images: np.ndarray, labels: np.ndarray, indices: np.ndarray,
-                 batch_size: int, out: Workdir, devices: Devices | None = None):
-        self.local = list(local)
-        self.devices = devices or Devices('')
-        self.images, self.labels, self.indices = images, labels, indices
-        self.batch_size = batch_size
-        self.out = out
+    # ---- what a subclass says ----
 
     @abstractmethod
-    def _measure(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
-        """The arrays to record of the batch that begins at an image, which is ``_batch(start)``, at an epoch."""
+    def measure_batch(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
+        """The arrays to record of the batch that begins at an image, which is ``batch(start)``, at an epoch."""
 
     @abstractmethod
-    def _join(self, eids: Sequence[int], starts: Sequence[int]) -> tuple[dict[int, Any], dict[str, Any]]:
-        """``res`` and the summary of the batches that are finished."""
+    def join(self, parts: Sequence[Mapping[str, Any]]) -> tuple[Any, dict[str, Any]]:
+        """What ``res`` and what the summary say of an epoch, from the batches that are finished: what ``measure_batch``
+        gave, and 'index' and 'label', int64 [n]."""
 
     @abstractmethod
-    def _describe(self, numbers: np.ndarray) -> str:
+    def describe(self, numbers: np.ndarray) -> str:
         """In words, the numbers of the images so far."""
 
-    @abstractmethod
-    def _print(self, eid: int, summary: Mapping[str, Any]) -> None:
-        """Prints the line of an epoch that is finished."""
+    # ---- what is done for each ----
 
-    def _batch(self, start: int) -> tuple[np.ndarray, np.ndarray]:
+    def prepare(self) -> None:
+        self.batch_size = self.flags['attack_B']
+        self.networks = {}
+        self._restored: dict[str | None, int] = {}
+        with about(self.subject):
+            for device in self.session.devices.local:
+                with tf.device(device):  # several have a network each
+                    model = self.session.model if device is None else self.session.new_model()
+                    self.networks[device] = model, self.make(model)
+
+    def measure(self, eid: int) -> tuple[Any, dict[str, Any]]:
+        raise NotImplementedError('an epoch is measured in batches')
+
+    def batch(self, start: int) -> tuple[np.ndarray, np.ndarray]:
+        """The images and labels of the batch that begins at an image."""
         batch = slice(start, start + self.batch_size)
         return self.images[batch], self.labels[batch]
 
-    def run(self, eids: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """Measures the models of these epochs; returns what ``_join`` makes of all batches.
+    def at(self, eid: int, device: str | None) -> Any:
+        """What ``make`` made of the network of a device, with the weights of an epoch."""
+        model, made = self.networks[device]
+        if self._restored.get(device) != eid:
+            model.restore(self.run_dir.find_model(eid))
+            self._restored[device] = eid
+        return made
+
+    def measure_all(self) -> dict[int, Any]:
+        """Measures the models of all epochs.
 
         Raises:
             UserError: a model that cannot be read.
             Interrupted: Ctrl-C or SIGTERM.
         """
+        eids, devices = self.eids, self.session.devices
         starts = range(0, len(self.images), self.batch_size)
         jobs = [(eid, start) for start in starts for eid in eids]
         have = self.out.parts()
         missing = [(eid, start) for eid, start in jobs if start not in have.get(eid, ())]
-        missing = [(eid, start) for eid, start in self.devices.of_first(missing)]
-        each = len(self.local)
+        missing = [(eid, start) for eid, start in devices.of_first(missing)]
+        each = len(self.networks)
         done = images = 0
-        with progress.image_bar(len(eids) * len(self.images), self._describe) as tell:
+        with progress.image_bar(len(eids) * len(self.images), self.describe) as tell:
             while done < len(jobs):
                 until = done + 1
                 if jobs[done] in missing:
-                    several, missing = missing[:each * self.devices.workers], missing[each * self.devices.workers:]
-                    self._measure_batches(several[each * self.devices.worker:][:each], images)
-                    self.devices.everyone(None)  # now all of these are there
+                    several, missing = missing[:each * devices.workers], missing[each * devices.workers:]
+                    self._measure_batches(several[each * devices.worker:][:each], images)
+                    devices.everyone(None)  # now all of these are there
                     until = jobs.index(several[-1]) + 1
                 for eid, start in jobs[done:until]:
                     numbers = self.out.read_part(eid, start, (self.progress,))[self.progress]
@@ -97,34 +111,39 @@ class Batches(ABC):
                 number = done // len(eids)
                 # So seldom that all of it takes linear time.
                 if number.bit_length() > before.bit_length() and number < len(starts):
-                    self._write(eids, starts[:number])
-        res, summary = self._write(eids, starts)
+                    self._write(starts[:number])
+        res, epochs = self._write(starts)
         for eid in eids:
-            self._print(eid, summary['epochs'][eid])
-        progress.say(f'{self.out.res_path} written')
+            progress.say(self.line(eid, epochs[eid]))
         return res
 
     def _measure_batches(self, jobs: Sequence[tuple[int, int]], done: int) -> None:
         """Measures a batch on each device, and records them."""
         def measure_them() -> None:
-            with ThreadPoolExecutor(len(self.local)) as pool:
-                list(pool.map(self._measure_batch, jobs, self.local))
+            with ThreadPoolExecutor(len(self.networks)) as pool:
+                list(pool.map(self._measure_batch, jobs, self.networks))
         try:
             interruptible(measure_them)
         except KeyboardInterrupt:
-            raise Interrupted(f'interrupted after {done} images; repeat the command with --eval_log {self.out.path} '
-                              'to go on') from None
+            alone = f'for {self.run_dir.path} alone, ' if self.session.among_others else ''
+            raise Interrupted(f'interrupted after {done} images; repeat the command {alone}with --eval_log '
+                              f'{self.out.path} to go on') from None
 
     def _measure_batch(self, job: tuple[int, int], device: str | None) -> None:
         (eid, start), began = job, time.perf_counter()
         with about(f'epoch {eid}'), tf.device(device):
-            arrays = self._measure(eid, start, device)
+            arrays = self.measure_batch(eid, start, device)
         batch = slice(start, start + self.batch_size)
         self.out.write_part(eid, start, {'index': self.indices[batch], 'label': self.labels[batch], **arrays,
                                          'time': np.float64(time.perf_counter() - began)})
 
-    def _write(self, eids: Sequence[int], starts: Sequence[int]) -> tuple[dict[int, Any], dict[str, Any]]:
-        res, summary = self._join(eids, starts)
+    def _write(self, starts: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
+        res: dict[int, Any] = {}
+        epochs: dict[int, dict[str, Any]] = {}
+        for eid in self.eids:
+            parts = [{k: v for k, v in self.out.read_part(eid, start).items() if k != 'clean'} for start in starts]
+            res[eid], numbers = self.join(parts)
+            epochs[eid] = {**numbers, 'seconds': sum(float(p['time']) for p in parts)}
         self.out.write_res(res)
-        self.out.write_summary(summary)
-        return res, summary
+        self.out.write_summary(self.summary(epochs))
+        return res, epochs

@@ -17,6 +17,7 @@ class Records(Mapping[int, EpochInfo]):
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()
         self._rows: dict[int, tuple[Any, ...]] = {}
+        self._monitors: dict[int, Any] = {}
 
     def add(self, info: EpochInfo) -> None:
         """Adds the record of an epoch."""
@@ -25,11 +26,16 @@ class Records(Mapping[int, EpochInfo]):
         self._rows[info['eid']] = (
             self._names, tuple(info['stats'].values()), info['all_rt_loss'], info['lr'], info['log_frame'],
             info['rt_loss'], info['time'])
+        if 'monitors' in info:
+            self._monitors[info['eid']] = info['monitors']
 
     def __getitem__(self, eid: int) -> EpochInfo:
         names, values, all_rt_loss, lr, log_frame, rt_loss, seconds = self._rows[eid]
-        return {'eid': eid, 'all_rt_loss': all_rt_loss, 'lr': lr, 'log_frame': log_frame,
-                'stats': dict(zip(names, values)), 'rt_loss': rt_loss, 'time': seconds}
+        info: EpochInfo = {'eid': eid, 'all_rt_loss': all_rt_loss, 'lr': lr, 'log_frame': log_frame,
+                           'stats': dict(zip(names, values)), 'rt_loss': rt_loss, 'time': seconds}
+        if eid in self._monitors:
+            info['monitors'] = self._monitors[eid]
+        return info
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._rows)

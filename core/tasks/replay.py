@@ -1,4 +1,5 @@
-"""Runs from recorded weights and permutations, so that a run can be laid beside another attempt by attempt."""
+"""What a run starts from and the order of its images: drawn, or recorded, so that a run can be laid beside another
+attempt by attempt."""
 
 from __future__ import annotations
 
@@ -7,8 +8,17 @@ import numpy as np
 from models import Model
 
 from ..errors import UserError, about
+from ..session import Session
 from ..workdir.npz import read_npz
 from .epochs import Permutations
+
+
+def permutations_of(session: Session) -> Permutations:
+    """The order of the training set in each attempt: recorded, if the flags name a file of them, or drawn."""
+    n = len(session.dataset.train[1])
+    if session.flags['permutations'] is not None:
+        return recorded_permutations(session.flags['permutations'], n, session.flags['B'])
+    return lambda eid, retry, attempt: session.rng('permutation', eid, retry).permutation(n)
 
 
 def load_initial_weights(model: Model, path: str) -> None:

@@ -1,5 +1,4 @@
-"""Accuracy on adversarial images of given sizes, made on the network itself or another; receives built objects, never
-FLAGS."""
+"""Accuracy on adversarial images of given sizes, made on the network itself or on that of another run."""
 
 from __future__ import annotations
 
@@ -7,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from models import Model
 from models.attacks import GradientDescentAttack
 
-from .. import progress
-from ..devices import Devices
+from ..errors import about
+from ..flags.earlier import archived_epochs, source_flags
+from ..session import Session
 from ..workdir import Workdir
+from .arguments import MAKERS, transfer_arguments
+from .begun import digests
 from .parts import Batches
 
 EPS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3)
@@ -22,56 +25,58 @@ images, to what is much for one on digits."""
 
 
 class Transfer(Batches):
-    """Makes adversarial images of given sizes on a source, and measures the accuracy of archived models on them.
+    """Makes adversarial images of given sizes on the network of the run ``source`` (each on itself, without one), and
+    measures the accuracy of the archived models on them.
 
-    Args:
-        networks: of each device, by name, the model that is measured, an attack of it, and the attack of the source:
-            the same one for a white box.
-        images: float32 [N, H, W, C].
-        labels: int64 [N].
-        indices: int64 [N], which images of the data set these are.
-        batch_size: images per batch.
-        run: working directory of the run, with its archived models.
-        out: working directory of the evaluation.
-        eps: sizes, in the attack's norm.
-        about_it: what the summary says of settings.
-        source: what the source is called.
-        devices: the workers that share the batches.
+    ``res`` holds eid -> {'eps': [float, ...], 'accuracy': {eps: 0 to 1}, 'clean_accuracy': 0 to 1, 'label': int64 [N],
+    'class': int64 [len(eps), N], predicted, 'source_class': int64 [len(eps), N], what the source predicts}.
     """
 
     progress = 'right'
 
-    def __init__(self, networks: Mapping[str | None, tuple[Model, GradientDescentAttack, GradientDescentAttack]],
-                 images: np.ndarray, labels: np.ndarray, indices: np.ndarray, batch_size: int, run: Workdir,
-                 out: Workdir, eps: Sequence[float] = EPS, about_it: Mapping[str, Any] | None = None,
-                 source: str = 'itself', devices: Devices | None = None):
-        super().__init__(list(networks), images, labels, indices, batch_size, out, devices)
-        self.networks = dict(networks)
-        self.run_dir = run
-        self.eps = sorted(set(eps))
-        self.about_it = dict(about_it or {})
-        self.source = source
-        self._restored: dict[str | None, int] = {}
+    def __init__(self, session: Session):
+        super().__init__(session)
+        self.attack = self.flags['attack_type'].name
+        self.subject = f'the attack {self.attack}'
+        self.eps = sorted(set(self.flags['attack_eps_list'] or EPS))
+
+    def check(self) -> None:
+        self.arguments = transfer_arguments(self.flags)
+
+    def make(self, model: Model) -> GradientDescentAttack:
+        return MAKERS[self.attack](model, **self.arguments)
+
+    def load(self) -> None:
+        self.source: Workdir | None = None
+        if self.flags['source'] is not None:
+            self.source, self._theirs = Workdir(self.flags['source']), source_flags(self.flags['source'], self.flags)
+            (self.flags['source_eid'],) = archived_epochs(self.source, self.flags['source_eid'])
+        super().load()
+
+    def prepare(self) -> None:
+        super().prepare()
         self._made: dict[str | None, tuple[int, list[np.ndarray]]] = {}
+        self._sources: dict[str | None, GradientDescentAttack] = {}
+        for device, (_, target) in self.networks.items():
+            with tf.device(device), about(self.subject):
+                self._sources[device] = target if self.source is None else self.make(self._network(self.source))
 
-    def run(self, eids: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """Measures the models of these epochs.
+    def _network(self, source: Workdir) -> Model:
+        with about('source'):
+            return self.session.network_of(source, self._theirs, self.flags['source_eid'])
 
-        Returns:
-            eid -> {'eps': [float, ...], 'accuracy': {eps: 0 to 1}, 'clean_accuracy': 0 to 1, 'label': int64 [N],
-            'class': int64 [len(eps), N], predicted, 'source_class': int64 [len(eps), N], what the source predicts}.
+    def record(self) -> dict[str, Any]:
+        source = self.source
+        return {'source_model': digests(source, [self.flags['source_eid']]) if source else None}
 
-        Raises:
-            UserError: a model that cannot be read.
-            Interrupted: Ctrl-C or SIGTERM.
-        """
-        return super().run(eids)
+    def about(self) -> dict[str, Any]:
+        target = next(attack for _, attack in self.networks.values())
+        source = {'run': self.flags['source'], 'eid': self.flags['source_eid']} if self.source else None
+        return {'attack': type(target).__name__, 'steps': target.k, 'step_size': target.a,
+                'box': 'black' if self.source else 'white', 'source': source, 'eps': self.eps}
 
-    def _measure(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
-        (x, y), (model, target, source) = self._batch(start), self.networks[device]
-        if self._restored.get(device) != eid:
-            model.restore(self.run_dir.find_model(eid))
-            self._restored[device] = eid
+    def measure_batch(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
+        (x, y), target, source = self.batch(start), self.at(eid, device), self._sources[device]
         made = self._images(x, y, start, device)
         predicted, by_source = ([a.logits(images).argmax(axis=1) for images in (x, *made)] for a in (target, source))
         # Where the source has no gradient an image stays as it is, which says nothing about the network.
@@ -81,44 +86,43 @@ class Transfer(Batches):
 
     def _images(self, x: np.ndarray, y: np.ndarray, start: int, device: str | None) -> list[np.ndarray]:
         """Adversarial images of each size. Those of a source of its own serve every epoch."""
-        _, target, source = self.networks[device]
-        if source is not target and self._made.get(device, (None,))[0] == start:
+        source = self._sources[device]
+        if self.source is not None and self._made.get(device, (None,))[0] == start:
             return self._made[device][1]
         made = [source.of_size(x, y, eps) for eps in self.eps]
         self._made[device] = start, made
         return made
 
-    def _join(self, eids: Sequence[int], starts: Sequence[int]) -> tuple[dict[int, Any], dict[str, Any]]:
-        res: dict[int, Any] = {}
-        summary = {**self.about_it, 'eps': self.eps, 'epochs': {}}
-        for eid in eids:
-            parts = [self.out.read_part(eid, start) for start in starts]
-            joined = {name: np.concatenate([p[name] for p in parts], axis=-1)
-                      for name in parts[0] if name != 'time' and all(name in p for p in parts)}
-            label = joined['label']
-            clean, by_eps, source_clean, source_by_eps = (
-                (joined[name] == label).mean(axis=-1)
-                for name in ('clean_class', 'class', 'source_clean_class', 'source_class'))
-            res[eid] = {'eps': self.eps, 'accuracy': dict(zip(self.eps, by_eps.tolist())),
-                        'clean_accuracy': float(clean), 'label': label, 'class': joined['class'],
-                        'source_class': joined['source_class']}
-            summary['epochs'][eid] = {
-                'images': len(label), 'images_asked_for': len(self.images), 'accuracy': float(clean),
-                'accuracy_under_attack': self._named(by_eps), 'source_accuracy': float(source_clean),
-                'source_accuracy_under_attack': self._named(source_by_eps),
-                'unmoved': int((joined['unmoved'].all(axis=0) & (joined['clean_class'] == label)).sum())
-                if 'unmoved' in joined else 0,
-                'seconds': sum(float(p['time']) for p in parts)}
-        return res, summary
+    def join(self, parts: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+        joined = {name: np.concatenate([p[name] for p in parts], axis=-1)
+                  for name in parts[0] if name != 'time' and all(name in p for p in parts)}
+        label = joined['label']
+        clean, by_eps, source_clean, source_by_eps = (
+            (joined[name] == label).mean(axis=-1)
+            for name in ('clean_class', 'class', 'source_clean_class', 'source_class'))
+        res = {'eps': self.eps, 'accuracy': dict(zip(self.eps, by_eps.tolist())),
+               'clean_accuracy': float(clean), 'label': label, 'class': joined['class'],
+               'source_class': joined['source_class']}
+        numbers = {
+            'images': len(label), 'images_asked_for': len(self.images), 'accuracy': float(clean),
+            'accuracy_under_attack': self._named(by_eps), 'source_accuracy': float(source_clean),
+            'source_accuracy_under_attack': self._named(source_by_eps),
+            'unmoved': int((joined['unmoved'].all(axis=0) & (joined['clean_class'] == label)).sum())
+            if 'unmoved' in joined else 0}
+        return res, numbers
 
     def _named(self, shares: np.ndarray) -> dict[str, float]:
         return {f'{eps:g}': float(share) for eps, share in zip(self.eps, shares)}
 
-    def _describe(self, numbers: np.ndarray) -> str:
+    def describe(self, numbers: np.ndarray) -> str:
         return f'{100 * numbers.mean():.2f} % right at eps={self.eps[-1]:g}'
 
-    def _print(self, eid: int, summary: Mapping[str, Any]) -> None:
-        progress.print_transfer(eid, summary, self.source)
-        if summary['unmoved']:
-            progress.say(f"note: {summary['unmoved']} images, counted as right, stayed as they were for want of a "
-                         'gradient; that says nothing about the network')
+    def line(self, eid: int, numbers: Mapping[str, Any]) -> str:
+        source = f"epoch {self.flags['source_eid']} of {self.source.path}" if self.source else 'itself'
+        accuracy = ' '.join(f'{eps}:{share * 100:.2f}%' for eps, share in numbers['accuracy_under_attack'].items())
+        line = (f"epoch #{eid}: {numbers['images']} images, acc={numbers['accuracy'] * 100:.3f}% on images made on "
+                f"{source}, by eps: {accuracy} [time={numbers['seconds']:.1f}s]")
+        if numbers['unmoved']:
+            line += (f"\nnote: {numbers['unmoved']} images, counted as right, stayed as they were for want of a "
+                     'gradient; that says nothing about the network')
+        return line

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import UserError, writing
@@ -21,6 +23,11 @@ class Models(Paths):
         with writing(path):
             save(path)
         return path
+
+    def remove_model(self, eid: int) -> None:
+        """Removes the model of an epoch that is archived no longer, if it is here."""
+        with writing(self.model_path(eid)), suppress(FileNotFoundError):
+            os.unlink(self.model_path(eid))
 
     def archived_epochs(self) -> list[int]:
         """Epochs whose models are here, ascending."""

@@ -155,3 +155,13 @@ class Records(Paths):
             pickler.fast = True  # without a memory of all that was written
             pickler.dump(res)
         replace(self.res_path, write)
+
+    def best_epoch(self) -> int | None:
+        """The best epoch, by what the run's archiver has recorded; None if it does not look for one."""
+        if not self.state_path.exists():
+            return None
+        arrays = read_npz(self.state_path, 'the state of the run', ('state',))
+        try:
+            return json.loads(str(arrays['state']))['archiver'].get('best_eid')
+        except (KeyError, ValueError, AttributeError):
+            raise UserError(f'{self.state_path} is not the state of a run') from None

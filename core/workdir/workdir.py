@@ -160,5 +160,8 @@ class Onlooker(Workdir):
     def write_model(self, eid: int, save: Callable[[Path], None]) -> Path:
         return self.model_path(eid)
 
+    def remove_model(self, eid: int) -> None:
+        pass
+
     def locked(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
         return nullcontext()
