@@ -56,6 +56,13 @@ def test_accepted_epochs_have_what_was_due_and_others_nothing(watched):
             assert raw[line['eid']]['monitors'] == line['monitors']
 
 
+def test_a_rejected_attempt_is_not_measured():
+    """The rate grows so fast that some are."""
+    train(**{**QUICK, 'E': 8}, monitors=[('margin', 1)], lr=('loss-based-v1', 0.3, 2.0, 2.0))
+    assert {line['cmd'] for line in lines('run')} == {'go', 'back'}
+    assert all(('monitors' in line) == (line['cmd'] == 'go') for line in lines('run'))
+
+
 def test_the_numbers_are_those_of_evaluations_of_the_same_epoch(watched):
     measured = {line['eid']: line['monitors'] for line in lines(watched) if line['cmd'] == 'go'}
     kkt = core.run({'task': 'kkt', 'log': str(watched), 'eid': [2, 4], 'gpu': 'cpu', 'eval_log': 'kkt'})

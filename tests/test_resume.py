@@ -131,7 +131,7 @@ def file_size_limit(size: int):
         signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.parametrize('room', [1200, 2500, 5500, pytest.param(9000, marks=pytest.mark.long),
+@pytest.mark.parametrize('room', [1600, 2500, 5500, pytest.param(9000, marks=pytest.mark.long),
                                   pytest.param(14000, marks=pytest.mark.long)])
 def test_a_run_whose_files_are_written_by_a_part_only_ends_in_one_sentence_and_resumes(room, whole):
     """Short writes of the system itself: of the flags, of the state, of lines of the history."""
