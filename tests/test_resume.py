@@ -7,7 +7,6 @@ import os
 import pickle
 import random
 import resource
-import runpy
 import shutil
 import signal
 import subprocess
@@ -278,26 +277,6 @@ def test_a_state_is_of_the_weights_that_were_accepted():
     net = keras.saving.load_model('model.keras')
     for kept, v in zip(weights.values(), net.trainable_variables):
         np.testing.assert_array_equal(kept, v.numpy())
-
-
-@pytest.mark.long
-@pytest.mark.parametrize('quickstart', [False, True])
-def test_memory_is_flat_over_two_thousand_epochs(quickstart, monkeypatch):
-    """Resident memory, after the first tenth; what res keeps of every epoch is included."""
-    from core.training import Training
-    sizes, original = {}, Training._accept
-
-    def accept(self, info):
-        if info['eid'] in (200, 2000):
-            sizes[info['eid']] = int(Path('/proc/self/statm').read_text().split()[1])
-        return original(self, info)
-    monkeypatch.setattr(Training, '_accept', accept)
-    if quickstart:
-        config = runpy.run_path(str(Path(__file__).resolve().parents[1] / 'experiments/exper-quickstart-digits.py'))
-        core.run({**config['FLAGS'], 'E': 2000, 'seed': 1, 'gpu': 'cpu', 'print': False, 'log': 'run'})
-    else:
-        train(E=2000, train_N=100, test_N=20, print=False)
-    assert sizes[2000] / sizes[200] < 1.01, sizes
 
 
 def test_a_run_killed_after_its_last_state_but_before_its_results_gets_them(whole):
