@@ -9,4 +9,4 @@ config=$(config_file evals evaluation "${1:-}" 'logs/RUN ')
 run=$2
 shift 2
 find_python
-exec "$python" -m core.launch "$config" --log "$run" "$@"
+exec "$python" -m core.cli.launch "$config" --log "$run" "$@"

@@ -7,4 +7,4 @@ source "$root/env.sh"
 figure=$(config_file figures figure "${1:-}" 'logs/RUN ')
 shift
 find_python
-exec "$python" -m core.launch "$figure" "$@"
+exec "$python" -m core.cli.launch "$figure" "$@"

@@ -8,4 +8,4 @@ source "$root/env.sh"
 config=$(config_file experiments experiment "${1:-}")
 shift
 find_python
-exec "$python" -m core.launch "$config" "$@"
+exec "$python" -m core.cli.launch "$config" "$@"

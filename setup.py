@@ -1,13 +1,13 @@
 """The one list of dependencies; run.sh and the other scripts make their environment from it."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name='max-margin',
     version='0.1.0',
     description='Train deep networks to a large margin, measure it, and see how it got there',
     license='MIT',
-    packages=['core', 'models', 'models.attacks', 'models.objectives'],
+    packages=find_packages(include=['core', 'core.*', 'models', 'models.*']),
     python_requires='>=3.10,<3.14',
     install_requires=[
         'absl-py',

@@ -23,7 +23,7 @@ from epoch import IMAGES, TEST_IMAGES, seconds  # noqa: E402
 import models  # noqa: E402
 from core.devices import use_device  # noqa: E402
 from core.flags import archiver_of, scheduler_of  # noqa: E402
-from core.training import Training, TrainingSettings  # noqa: E402
+from core.tasks.epochs import Training, TrainingSettings  # noqa: E402
 from core.workdir import Workdir  # noqa: E402
 
 

@@ -8,22 +8,24 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import moved  # noqa: F401
+
 if TYPE_CHECKING:
     from models.attacks import AttackType
 
-    from .app import app_start, run
+    from .cli.app import app_start, run
+    from .cli.plot_app import draw, plot_start
     from .core import Core
     from .datasets import get_dataset
     from .errors import NotYet, UserError
-    from .plot_app import draw, plot_start
-    from .sweep import sweep_start
+    from .sweeps.sweep import sweep_start
     from .workdir import Workdir
 
 _HOMES = {
     'AttackType': 'models.attacks', 'Core': 'core.core', 'NotYet': 'core.errors', 'UserError': 'core.errors',
     'Workdir': 'core.workdir',
-    'app_start': 'core.app', 'draw': 'core.plot_app', 'get_dataset': 'core.datasets', 'plot_start': 'core.plot_app',
-    'run': 'core.app', 'sweep_start': 'core.sweep',
+    'app_start': 'core.cli.app', 'draw': 'core.cli.plot_app', 'get_dataset': 'core.datasets',
+    'plot_start': 'core.cli.plot_app', 'run': 'core.cli.app', 'sweep_start': 'core.sweeps.sweep',
 }
 _WITHOUT_TENSORFLOW = ('NotYet', 'UserError', 'Workdir', 'draw', 'plot_start')
 

@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models import ARCHITECTURES, AUGMENTATIONS, Archiver, LRScheduler, Model, TrainMode
+from models import AUGMENTATIONS, Archiver, LRScheduler, Model, TrainMode, build_model
 from models.attacks import ATTACKS
-from models.certificate import lipschitz
+from models.measures.certificate import lipschitz
 
 from . import datasets, subsets
 from .devices import Devices, use_device
 from .errors import UserError, about
-from .evaluation import MAKERS, attack_arguments, chosen_indices, refuse_attack_flags, transfer_arguments
 from .flags import EVALUATIONS, FLAGS, RECORDED_FLAGS, archiver_of, merge, objective_from, scheduler_of
 from .provenance import git_commit, versions
-from .replay import load_initial_weights, recorded_permutations
+from .tasks.epochs import Permutations
+from .tasks.evaluation import MAKERS, attack_arguments, chosen_indices, refuse_attack_flags, transfer_arguments
+from .tasks.replay import load_initial_weights, recorded_permutations
 from .tensorboard import require_tensorboard
-from .training import Permutations
 from .workdir import Workdir, plain
 
-PURPOSES = {'permutation': 1, 'weights': 2, 'attack': 3, 'fraction': 4, 'noise': 5}
+PURPOSES = {'permutation': 1, 'weights': 2, 'attack': 3, 'fraction': 4, 'noise': 5, 'steps': 6}
 """Every draw is a function of (seed, purpose, epoch, retry), so that a resumed or repeated run draws the same."""
 STARTS = 64
 """Images on which initial weights are tried."""
@@ -97,9 +97,8 @@ class Building:
         """The network of these flags, or else of the run's."""
         flags = flags or self.flags
         seed = np.random.SeedSequence([self.flags['seed'], PURPOSES['weights']])
-        return ARCHITECTURES[flags['arch']](
-            'model', self.dataset.train[0].shape[1:], train_mode=flags['train_mode'],
-            seed=int(seed.generate_state(1)[0]), **flags['model'])
+        return build_model(flags['arch'], self.dataset.train[0].shape[1:], flags['train_mode'],
+                           int(seed.generate_state(1)[0]), **flags['model'])
 
     def _build_model(self) -> None:
         (_, y), (_, y_test) = self.dataset
@@ -137,7 +136,7 @@ class Building:
         if objective is not None:
             with about('objective'):
                 objective.layers(self.model.net)  # refuses a network before anything is written
-                self.model.minimise(objective.losses)
+                self.model.minimise(objective, len(self.dataset.train[1]))
         if self.flags['init_weights'] is not None:
             load_initial_weights(self.model, self.flags['init_weights'])
         self._require_finite_start()

@@ -16,15 +16,16 @@ import tensorflow as tf
 
 from models import EpochInfo, Model, NumericalFailure, TrainMode
 from models.attacks import ATTACKS
-from models.certificate import certified_radii, lipschitz
 from models.margins import margins
+from models.measures.certificate import certified_radii, lipschitz
 from models.types import shown
 
 from . import progress
-from .attacking import GRIDS, Attacking, distribution
 from .building import PURPOSES, Building
 from .devices import use_device
-from .earlier import (
+from .errors import UserError, about
+from .flags import EVALUATIONS, PLACES, apply_setting, checked, merge
+from .flags.earlier import (
     archived_epochs,
     different_versions,
     differing_flags,
@@ -33,8 +34,10 @@ from .earlier import (
     resumed_flags,
     source_flags,
 )
-from .errors import UserError, about
-from .evaluation import (
+from .provenance import versions, without_enums
+from .tasks.attack import GRIDS, Attacking, distribution
+from .tasks.epochs import Training, TrainingSettings
+from .tasks.evaluation import (
     MAKERS,
     attack_arguments,
     chosen_indices,
@@ -45,12 +48,9 @@ from .evaluation import (
     refuse_attack_flags,
     transfer_arguments,
 )
-from .flags import EVALUATIONS, PLACES, apply_setting, checked, merge
-from .provenance import versions, without_enums
+from .tasks.kkt import watch_kkt
+from .tasks.transfer import EPS, Transfer
 from .tensorboard import ScalarLog
-from .theory import watch_kkt
-from .training import Training, TrainingSettings
-from .transfer import EPS, Transfer
 from .workdir import Onlooker, Workdir, plain
 
 
@@ -169,7 +169,8 @@ class Core(Building):
             if self.flags['tensorboard'] and self.devices.worker == 0:
                 on_accepted = ScalarLog(workdir.tensorboard_path).write
             return Training(self.model, self.dataset, scheduler, archiver, workdir, permutations, settings,
-                            on_accepted, without_enums(self.flags), resume, self.devices.of_first).run()
+                            on_accepted, without_enums(self.flags), resume, self.devices.of_first,
+                            [self.flags['seed'], PURPOSES['steps']]).run()
 
     def _resumed_record(self, workdir: Workdir, now: Mapping[str, Any]) -> dict[str, Any]:
         """The run's record, with what it is resumed with now.
@@ -225,7 +226,7 @@ class Core(Building):
                     start = time.perf_counter()
                     losses = self.model.train_epoch(
                         *self.dataset.train, permutations(eid + 1 + k, 0, k), self.flags['B'], lr, frame,
-                        self.flags['loss_ub'])
+                        self.flags['loss_ub'], seed=[self.flags['seed'], PURPOSES['steps'], eid + 1 + k, 0])
                     stats, extra = self.model.get_stats(self.dataset, frame)
                     info: EpochInfo = {
                         'eid': eid + 1 + k, 'all_rt_loss': losses.tolist(), 'lr': lr, 'log_frame': frame,

@@ -17,7 +17,7 @@ import numpy as np
 from models.types import did_you_mean, shown
 
 from .errors import UserError
-from .npz import read_npz
+from .workdir.npz import read_npz
 
 DARK = 0.25
 """A largest pixel that says that images were meant to be scaled otherwise: 16 grey levels as uint8, say."""

@@ -6,8 +6,8 @@
 from matplotlib.figure import Figure
 
 import core
-from core.histories import read_runs
 from core.plotting import COLOURS, WIDTH, hues, legend_above, powers_of_ten, styled
+from core.plotting.histories import read_runs
 
 
 @styled

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import core
-from core.histories import read_runs
 from core.plotting import WIDTH, hues, legend_above, styled
+from core.plotting.histories import read_runs
 
 
 @styled

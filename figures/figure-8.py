@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import core
-from core.histories import Run, distances, only
 from core.plotting import WIDTH, caption, draw_robust_accuracy, styled
+from core.plotting.histories import Run, distances, only
 
 
 @styled

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 import core
-from core.histories import Run, only
 from core.plotting import WIDTH, draw_curves, legend_above, styled
-from core.sweep_results import curves, last
+from core.plotting.histories import Run, only
+from core.sweeps.results import curves, last
 
 
 def images(run: Run) -> int:

@@ -7,9 +7,9 @@
 from matplotlib.figure import Figure
 
 import core
-from core.histories import only
 from core.plotting import WIDTH, draw_curves, legend_above, styled
-from core.sweep_results import curves, flag, last
+from core.plotting.histories import only
+from core.sweeps.results import curves, flag, last
 
 
 @styled

@@ -7,7 +7,7 @@ the white box experiment of Elsayed et al., arXiv 1803.05598. Error bars are sta
 from matplotlib.figure import Figure
 
 import core
-from core.transfer_plots import accuracy_by_size
+from core.plotting.transfer import accuracy_by_size
 
 
 def draw(runs: list[core.Workdir]) -> Figure:

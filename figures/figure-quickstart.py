@@ -6,8 +6,8 @@
 from matplotlib.figure import Figure
 
 import core
-from core.histories import distances, read_runs
 from core.plotting import WIDTH, caption, draw_robust_accuracy, hues, legend_above, powers_of_ten, scaled, styled
+from core.plotting.histories import distances, read_runs
 
 
 @styled

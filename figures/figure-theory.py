@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import core
-from core.histories import Run, only
 from core.plotting import COLOURS, WIDTH, legend_on_top, powers_of_ten, scaled, styled
+from core.plotting.histories import Run, only
 
 ROUNDING = 1e-6
 """Relative: what the float32 logits of the same weights may differ by."""

@@ -5,8 +5,8 @@
 """
 
 import core
-from core.histories import Run, read_runs
-from core.tables import Cell, Table, percent, power_of_ten, scientific, text
+from core.plotting.histories import Run, read_runs
+from core.plotting.tables import Cell, Table, percent, power_of_ten, scientific, text
 
 BOUNDS = (-10, -15, -20, -120)
 """Common logarithms of the losses that model-1 to model-4 are the first to be below."""

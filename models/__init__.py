@@ -1,11 +1,13 @@
 """The mathematics: networks, losses, margins, schedulers, archivers. Imports nothing from ``core``."""
 
-from collections.abc import Callable
+import sys
 
 from ._tensorflow import import_quietly
 
 import_quietly()
 
+from . import architectures, model  # noqa: E402
+from .architectures import ARCHITECTURES, Residual, SimpleSequential, build_model  # noqa: E402
 from .archivers import (  # noqa: E402
     ARCHIVERS,
     Archiver,
@@ -15,8 +17,6 @@ from .archivers import (  # noqa: E402
     TwoPhaseConstEpochArchiver,
 )
 from .augmentation import AUGMENTATIONS  # noqa: E402
-from .base_model import Model  # noqa: E402
-from .initializers import INITIALIZERS, InitPolicy, normalized_initializer, rescaling_initializer  # noqa: E402
 from .keras_callbacks import LossBasedLR, MarginMonitor  # noqa: E402
 from .losses import (  # noqa: E402
     HPSparseSoftmaxCrossEntropy,
@@ -35,23 +35,32 @@ from .lr_schedulers import (  # noqa: E402
     LRScheduler,
     LRSchedulerWithFrame,
 )
-from .residual import Residual  # noqa: E402
-from .simple_sequential import SimpleSequential  # noqa: E402
+from .measures import certificate, homogeneity, kkt, spectral  # noqa: E402
+from .model import Model  # noqa: E402
+from .networks import initializers  # noqa: E402
+from .networks.initializers import (  # noqa: E402
+    INITIALIZERS,
+    InitPolicy,
+    normalized_initializer,
+    rescaling_initializer,
+)
+from .networks.network import CountedLayer, Network  # noqa: E402
 from .types import BiasMode, Decision, EpochInfo, NumericalFailure, TrainMode  # noqa: E402
 
-ARCHITECTURES: dict[str, Callable[..., Model]] = {
-    'simple_sequential': SimpleSequential,
-    'residual': Residual,
-}
-"""Architecture names, for the flag ``arch``."""
+# Modules under the names they had before they moved into folders, so that people's own scripts go on working.
+for _name, _module in (('base_model', model), ('simple_sequential', architectures), ('residual', architectures),
+                       ('initializers', initializers), ('certificate', certificate), ('spectral', spectral),
+                       ('kkt', kkt), ('homogeneity', homogeneity)):
+    sys.modules[f'{__name__}.{_name}'] = globals()[_name] = _module
 
 __all__ = [
     'ARCHITECTURES', 'ARCHIVERS', 'AUGMENTATIONS', 'AggressiveLR', 'AggressiveLRv2', 'AggressiveLRv3', 'Archiver',
-    'BiasMode', 'ConstLR',
-    'ConstEpochArchiver', 'ConstLRAndLossBasedLR', 'Decision', 'EpochInfo', 'HPSparseSoftmaxCrossEntropy',
+    'BiasMode', 'ConstEpochArchiver', 'ConstLR', 'ConstLRAndLossBasedLR', 'CountedLayer', 'Decision', 'EpochInfo',
+    'HPSparseSoftmaxCrossEntropy',
     'INITIALIZERS', 'IdleArchiver', 'InitPolicy', 'LRScheduler', 'LRSchedulerWithFrame', 'LR_SCHEDULERS',
-    'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginMonitor', 'Model', 'NumericalFailure', 'Residual',
-    'SimpleSequential', 'TrainMode', 'TwoPhaseConstEpochArchiver', 'hp_sparse_softmax_cross_entropy_with_logits_v1',
+    'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginMonitor', 'Model', 'Network', 'NumericalFailure',
+    'Residual', 'SimpleSequential', 'TrainMode', 'TwoPhaseConstEpochArchiver', 'build_model',
+    'hp_sparse_softmax_cross_entropy_with_logits_v1',
     'hp_sparse_softmax_cross_entropy_with_logits_v2', 'normalized_initializer', 'rescaling_initializer',
     'separate_logits',
 ]

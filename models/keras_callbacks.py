@@ -18,17 +18,17 @@ import numpy as np
 import tensorflow as tf
 
 from . import margins
-from .homogeneity import degrees_of, split_biases, trained_layers
 from .keras_fit import conflicts, other_losses, surroundings
 from .keras_optimizers import averages_weights, move_frame, require_proportional, require_settable_rate, set_rate
 from .keras_samples import Samples
 from .losses import HPSparseSoftmaxCrossEntropy
 from .lr_schedulers import LossBasedLRv1
+from .networks.keras_network import SAMPLES_FOR_DEGREES, counted_layers
+from .networks.network import norms_of
 from .types import did_you_mean
 
 LOWEST_LOG_LOSS = -80.0
 """Below this float32 holds neither the rate, about 1 / loss, nor gradients, about as large as the loss."""
-SAMPLES_FOR_DEGREES = 8
 SAMPLES_FOR_LOSSES = 8
 
 
@@ -224,23 +224,10 @@ class MarginMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._samples.prepare(self.model)
-        _require_kernels(self.model)
-        layers = trained_layers(self.model)
-        try:
-            degrees, self.order, is_homogeneous = degrees_of(
-                self.model, list(layers.values()), self._samples.part(0, SAMPLES_FOR_DEGREES))
-        except tf.errors.UnimplementedError:
-            raise ValueError('MarginMonitor measures degrees of homogeneity without XLA, and TensorFlow does not run '
-                             'this model so; on a CPU, convolutions need the data format channels_last') from None
-        # What is trained but in no layer, such as slopes of PReLU, enters the logits too.
-        counted = sum(map(len, layers.values()))
-        self.is_homogeneous = is_homogeneous and counted == len(self.model.trainable_variables)
-        degree_of = {name: k for (name, vs), k in zip(layers.items(), degrees) if split_biases(vs)[0]}
-        if not degree_of:
-            raise ValueError('the model has no trainable variables that are kernels, so it has no norm')
-        self.layers, self.degrees = tuple(degree_of), tuple(degree_of.values())
-        self._counted = [layers[name] if i == 0 or self.is_homogeneous else split_biases(layers[name])[0]
-                         for i, name in enumerate(self.layers)]
+        self._counted, self.order, self.is_homogeneous = counted_layers(
+            self.model, self._samples.part(0, SAMPLES_FOR_DEGREES), type(self).__name__)
+        self.layers = tuple(layer.name for layer in self._counted)
+        self.degrees = tuple(layer.degree for layer in self._counted)
         self.stats = self._measure()
         for name in self._log:
             if name not in self.stats:
@@ -259,11 +246,7 @@ class MarginMonitor(keras.callbacks.Callback):
 
     def norms(self) -> margins.Norms:
         """Norms of the parameters as they are now, in float64."""
-        squares = [sum(float(np.sum(np.square(v.numpy(), dtype=np.float64))) for v in vs) for vs in self._counted]
-        rhos = [math.sqrt(s) for s in squares]
-        with np.errstate(over='ignore', divide='ignore'):
-            prod = float(np.prod(np.power(rhos, self.degrees, dtype=np.float64)))
-        return margins.Norms(math.sqrt(sum(squares)), tuple(rhos), prod, self.order)
+        return norms_of(self._counted, self.order)
 
     def _measure(self) -> dict[str, float]:
         norms, logits, labels = self.norms(), self._samples.logits(), self._samples.labels
@@ -277,17 +260,3 @@ class MarginMonitor(keras.callbacks.Callback):
                 **margins.normalized_margins(float(q.min()), norms), **margins.support_counts(q),
                 'log_loss': log_loss, **margins.smoothed_margins(log_loss, len(q), norms),
             }
-
-
-def _require_kernels(net: keras.Model) -> None:
-    """Sees that what acts as a layer's kernel is a variable of its own.
-
-    Raises:
-        ValueError: a layer is quantised, or has LoRA.
-    """
-    for layer in net._flatten_layers():
-        why = 'has LoRA' if getattr(layer, 'lora_enabled', False) else (
-            f'is quantised to {layer.quantization_mode}' if getattr(layer, 'quantization_mode', None) else '')
-        if why:
-            raise ValueError(f'the layer {layer.name!r} {why}, so that none of the variables that are trained is its '
-                             'kernel; MarginMonitor needs the network as it was before')

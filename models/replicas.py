@@ -110,6 +110,33 @@ class Replicas:
                 strategy.extended.update(v, lambda own, value: own.assign_sub(value), args=(amount,), group=False)
         tf.distribute.get_replica_context().merge_call(update, args=(self.total_of(amounts),))
 
+    def assign(self, variable: tf.Variable, value: tf.Tensor) -> None:
+        """Gives a variable a value, which is the same in every replica."""
+        self._on_each_copy(variable, lambda own, new: own.assign(new), value)
+
+    def assign_rows(self, variable: tf.Variable, rows: tf.Tensor, values: tf.Tensor, batch: tf.Tensor) -> None:
+        """Gives rows of a variable their values; those of this replica's ``share`` of the batch, and in every replica
+        those of all."""
+        if self.count > 1:
+            context, own = tf.distribute.get_replica_context(), self._own(batch)
+            rows, values, filled_up = (context.all_gather(t, axis=0)
+                                       for t in (rows, values, tf.cast(own >= tf.size(batch), tf.int32)))
+            rows, values = tf.boolean_mask(rows, filled_up == 0), tf.boolean_mask(values, filled_up == 0)
+        self._on_each_copy(variable, lambda own, at, new: own.scatter_update(tf.IndexedSlices(new, at)), rows, values)
+
+    def _on_each_copy(self, variable: tf.Variable, change: Callable[..., Any], *args: tf.Tensor) -> None:
+        if self.count == 1:
+            change(variable, *args)
+            return
+
+        def update(strategy: tf.distribute.Strategy, *each: Any) -> None:
+            strategy.extended.update(variable, change, args=each, group=False)
+        tf.distribute.get_replica_context().merge_call(update, args=args)
+
+    def own_seed(self, seed: tf.Tensor) -> tf.Tensor:
+        """A seed, int32 [2], as it is on one device, and on several another one for each."""
+        return seed if self.count == 1 else tf.random.fold_in(seed, _replica())
+
 
 def _replica() -> Any:
     return tf.distribute.get_replica_context().replica_id_in_sync_group

@@ -6,11 +6,13 @@ import os
 import warnings
 import zipfile
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from .networks.network import Network
 from .optimizers import Optimizer
 
 _STEPS = 'steps'
@@ -21,14 +23,15 @@ class Stored:
     """What a model keeps; see ``base_model.Model`` for the attributes."""
 
     net: keras.Model
-    layer_vars: dict[str, tuple[tf.Variable, ...]]
+    network: Network
     optimizer: Optimizer | None
+    objective: Any
     _steps_taken: int
 
     def weights(self) -> dict[str, np.ndarray]:
         """All weights, by names such as 'conv1_f' (kernel of a convolution), 'fc5_W' (of a dense layer), 'fc5_b'; of
-        batch norm also its moving statistics, 'bn2_moving_mean'."""
-        return {name: v.numpy() for name, v in self._named_vars().items()}
+        batch norm also its moving statistics, 'bn2_moving_mean'. Those of a Keras model of one's own are numbered."""
+        return {name: v.numpy() for name, v in self.network.weights.items()}
 
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Replaces all weights.
@@ -36,10 +39,11 @@ class Stored:
         Raises:
             ValueError: a name is missing or unknown, or a shape differs.
         """
-        _assign('weights', self._named_vars(), weights)
+        _assign('weights', self.network.weights, weights)
 
     def state(self) -> dict[str, np.ndarray]:
-        """The weights, and all else that training goes on from, by name: also what an optimizer keeps."""
+        """The weights, and all else that training goes on from, by name: also what an optimizer and an
+        objective keep."""
         return {**{name: v.numpy() for name, v in self._state_vars().items()}, _STEPS: np.array(self._steps_taken)}
 
     def restore_state(self, state: Mapping[str, np.ndarray]) -> None:
@@ -52,18 +56,11 @@ class Stored:
         _assign('state', self._state_vars(), rest)
         self._steps_taken = int(state.get(_STEPS, 0))
 
-    def _named_vars(self) -> dict[str, tf.Variable]:
-        suffixes = {'conv': ('f', 'b'), 'fc': ('W', 'b'), 'bn': ('gamma', 'beta', 'moving_mean', 'moving_variance')}
-        named: dict[str, tf.Variable] = {}
-        for layer, trained in self.layer_vars.items():
-            others = [v.value for v in self.net.get_layer(layer).non_trainable_variables]
-            named.update(zip((f'{layer}_{suffix}' for suffix in suffixes[layer.rstrip('0123456789')]),
-                             [*trained, *others]))
-        return named
-
     def _state_vars(self) -> dict[str, tf.Variable]:
         kept = {} if self.optimizer is None else self.optimizer.state
-        return {**self._named_vars(), **{f'optimizer/{name}': v for name, v in kept.items()}}
+        own = {} if self.objective is None else self.objective.variables()
+        return {**self.network.weights, **{f'optimizer/{name}': v for name, v in kept.items()},
+                **{f'objective/{name}': v for name, v in own.items()}}
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes ``net`` to a .keras file that Keras loads without this package; it appears whole or not at all."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import core
-from core import workdir as workdir_module
 from core.workdir import Workdir
 from models import TrainMode
 
@@ -41,4 +40,4 @@ def die_in(monkeypatch, function: str, number: int, before: bool) -> None:
                 original(*args, **kwargs)
             raise Stop
         return original(*args, **kwargs)
-    monkeypatch.setattr(workdir_module.os, function, dying)
+    monkeypatch.setattr(os, function, dying)

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import ast
 import runpy
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from core.flags import archiver_of, merge, scheduler_of
-from models import ARCHITECTURES
+from core.moved import MOVED
+from models import build_model
 from models.objectives import objective_of
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = ['types', '_tensorflow', 'checks', 'logits', 'lr_schedulers', 'archivers', 'losses', 'initializers',
-          'margins', 'replicas', 'optimizers', 'augmentation', 'stored', 'base_model', 'chains', 'simple_sequential',
-          'residual', 'spectral', 'certificate', 'homogeneity', 'kkt', 'keras_samples', 'keras_optimizers',
-          'keras_fit', 'keras_callbacks']
+# Each imports only from those before it, and a package when all that its __init__ takes up comes before.
+MODELS = ['types', '_tensorflow', 'checks', 'logits', 'lr_schedulers', 'archivers', 'losses', 'margins', 'replicas',
+          'optimizers', 'schedules', 'augmentation', 'batch', 'chains', 'measures', 'measures.homogeneity', 'networks',
+          'networks.initializers', 'networks.network', 'networks.simple_sequential', 'networks.residual',
+          'networks.keras_network', 'stored', 'statistics', 'steps', 'model', 'architectures', 'measures.spectral',
+          'measures.certificate', 'measures.kkt', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'base', 'gradient_descent', 'minimum_norm']
 OBJECTIVES = ['checks', 'labels', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what they have in common
-CORE = ['errors', 'npz', 'interrupts', 'command_line', 'flags', 'devices', 'locks', 'workdir', 'provenance', 'datasets',
-        'subsets', 'progress', 'histories', 'sweep_directory', 'sweep_results', 'labels', 'plotting', 'transfer_plots',
-        'tables', 'plot_app', 'tensorboard', 'records', 'training', 'replay', 'batches', 'attacking', 'transfer',
-        'theory', 'evaluation', 'earlier', 'building', 'core', 'app', 'grid', 'sweep', 'launch']
+CORE = ['moved', 'errors', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.workdir', 'workdir', 'devices',
+        'datasets', 'subsets', 'provenance', 'progress', 'tensorboard', 'flags.flags', 'flags', 'flags.earlier',
+        'sweeps', 'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting',
+        'plotting.labels', 'plotting.transfer', 'plotting.tables', 'tasks', 'tasks.records', 'tasks.epochs',
+        'tasks.replay', 'tasks.parts', 'tasks.attack', 'tasks.transfer', 'tasks.kkt', 'tasks.evaluation', 'building',
+        'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 
@@ -38,13 +44,36 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize('package, order', [('models', MODELS), ('core', CORE)])
-def test_each_module_imports_only_from_those_before_it(package, order):
-    files = {p.stem: p for p in (ROOT / package).glob('*.py') if p.stem != '__init__'}
+def modules(package: str, without: tuple[str, ...] = ()) -> dict[str, Path]:
+    """The files of a package, but for some packages in it, by dotted names within it."""
+    found = {}
+    for path in (ROOT / package).rglob('*.py'):
+        *folders, stem = path.relative_to(ROOT / package).with_suffix('').parts
+        if not (folders and folders[0] in without) and (folders or stem != '__init__'):
+            found['.'.join(folders if stem == '__init__' else [*folders, stem])] = path
+    return found
+
+
+def inner_imports(package: str, name: str, path: Path) -> set[str]:
+    """The modules of the package that one of its modules imports, by dotted names within it."""
+    home = name.split('.') if path.stem == '__init__' else name.split('.')[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = [*home[:len(home) + 1 - node.level], *(node.module.split('.') if node.module else [])]
+        names = ['.'.join([*base, alias.name]) for alias in node.names]
+        is_module = [(ROOT / package / n.replace('.', '/')).with_suffix('.py').exists() for n in names]
+        found |= {n if inside else '.'.join(base) for n, inside in zip(names, is_module)}
+    return found - {''}
+
+
+@pytest.mark.parametrize('package, order, without', [('models', MODELS, ('attacks', 'objectives')), ('core', CORE, ())])
+def test_each_module_imports_only_from_those_before_it(package, order, without):
+    files = modules(package, without)
     assert sorted(files) == sorted(order), 'a new module takes its place in the order'
     for i, name in enumerate(order):
-        inner = {n[1:] for n in imports(files[name]) if n.startswith('.')}
-        assert inner <= set(order[:i]), f'{package}/{name}.py'
+        assert inner_imports(package, name, files[name]) <= set(order[:i]), f'{package}/{name}'
 
 
 def test_an_attack_imports_what_attacks_have_in_common_and_models_know_no_attack():
@@ -55,8 +84,8 @@ def test_an_attack_imports_what_attacks_have_in_common_and_models_know_no_attack
         others = {'l2_fast': {'fmn', 'ddn'}}.get(name, set())  # made of other attacks
         assert inner <= set(ATTACKS[:i]) | others, name
         assert {n for n in imports(files[name]) if n.startswith('..')} <= {
-            '..', '..base_model', '..chains', '..checks', '..logits'}, name
-    for path in (ROOT / 'models').glob('*.py'):
+            '..', '..model', '..chains', '..checks', '..logits'}, name
+    for path in modules('models', ('attacks',)).values():
         assert not any('attacks' in n for n in imports(path)), path.name
 
 
@@ -68,9 +97,18 @@ def test_an_objective_imports_what_objectives_have_in_common_and_models_know_no_
         others = {'released_large_margin': {'large_margin'}}.get(name, set())  # a variant of another
         assert inner <= set(OBJECTIVES[:i]) | others, name
         assert {n for n in imports(files[name]) if n.startswith('..')} <= {
-            '..types', '..checks', '..losses', '..logits'}, name
-    for path in [*(ROOT / 'models').glob('*.py'), *(ROOT / 'models/attacks').glob('*.py')]:
+            '..types', '..checks', '..losses', '..logits', '..batch', '..schedules'}, name
+    for path in modules('models', ('objectives',)).values():
         assert not any('objectives' in n for n in imports(path)), path.name
+
+
+def test_modules_that_moved_are_found_under_their_earlier_names():
+    earlier = {**MOVED, **{f'models.{name}': f'models.{home}' for name, home in (
+        ('base_model', 'model'), ('simple_sequential', 'architectures'), ('kkt', 'measures.kkt'),
+        ('residual', 'architectures'), ('initializers', 'networks.initializers'), ('spectral', 'measures.spectral'),
+        ('certificate', 'measures.certificate'), ('homogeneity', 'measures.homogeneity'))}}
+    for name, home in earlier.items():
+        assert import_module(name) is import_module(home) and import_module(home).__spec__.name == home
 
 
 def test_models_never_imports_core():
@@ -79,8 +117,8 @@ def test_models_never_imports_core():
 
 
 def test_only_the_working_directory_knows_its_file_names():
-    for path in (ROOT / 'core').glob('*.py'):
-        if path.stem != 'workdir':
+    for path in (ROOT / 'core').rglob('*.py'):
+        if path.parent.name != 'workdir':
             strings = {n.value for n in ast.walk(ast.parse(path.read_text()))
                        if isinstance(n, ast.Constant) and isinstance(n.value, str) and '\n' not in n.value}
             assert not strings & {'history.jsonl', 'flags.json', 'stdout', 'summary.json', 'parts', 'state.npz',
@@ -100,7 +138,7 @@ def test_an_experiment_is_a_flags_dictionary_that_builds(path):
     flags = merge(runpy.run_path(str(path))['FLAGS'])
     scheduler_of(flags['lr']), archiver_of(flags['archive'])
     shape = {'mnist': (28, 28, 1), 'cifar10': (32, 32, 3), 'digits': (8, 8, 1)}[flags['dataset']]
-    model = ARCHITECTURES[flags['arch']]('m', shape, train_mode=flags['train_mode'], **flags['model'])
+    model = build_model(flags['arch'], shape, flags['train_mode'], **flags['model'])
     assert model.num_labels == 10
     of_the_paper = path.stem.startswith(('exper-final', 'exper-quickstart'))
     assert model.is_homogeneous == (of_the_paper and 'biased' not in path.stem)

@@ -17,7 +17,7 @@ from models import SimpleSequential
 from models.attacks import ATTACKS, DDN, FGSM, FMN, IFGSM, L2BIM, PGD, CarliniL2, L2DeepFool, L2Fast, LinfPGDAttack
 from models.attacks.base import Attack, Proposal
 from models.attacks.quick_gradient import quick_to_differentiate
-from models.certificate import certified_radii, lipschitz
+from models.measures.certificate import certified_radii, lipschitz
 
 ROOT = Path(__file__).resolve().parents[1]
 EPS = [0.05, 0.1, 0.15, 0.2, 0.3, 0.5]

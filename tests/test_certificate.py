@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from models import BiasMode, SimpleSequential
-from models.certificate import certified_radii, lipschitz
 from models.chains import chain_of
+from models.measures.certificate import certified_radii, lipschitz
 
 L = keras.layers
 

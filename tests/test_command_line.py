@@ -173,7 +173,7 @@ def test_an_environment_that_was_made_by_hand_is_used_and_not_made_anew(checkout
         own.write_text(f'#!/bin/sh\ncase "$*" in "- "*) exit {int(not has_all)} ;; esac\necho "{name} $*"\n')
         own.chmod(0o755)
         done = run()
-        assert ('Setting up' in done.stderr) != has_all and ('found -m core.launch' in done.stdout) == has_all
+        assert ('Setting up' in done.stderr) != has_all and ('found -m core.cli.launch' in done.stdout) == has_all
 
 
 @pytest.mark.parametrize('stand_in, message', [
@@ -205,7 +205,7 @@ def test_a_config_file_that_cannot_be_run_is_one_sentence(text, message):
     Path('experiments').mkdir()
     Path('experiments/exper-x.py').write_text(text)
     env = {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
-    done = subprocess.run([sys.executable, '-m', 'core.launch', str(Path('experiments/exper-x.py').resolve())],
+    done = subprocess.run([sys.executable, '-m', 'core.cli.launch', str(Path('experiments/exper-x.py').resolve())],
                           capture_output=True, text=True, timeout=60, env={**env, 'PYTHONPATH': str(ROOT)})
     assert done.returncode == 1 and message in done.stderr and done.stderr.count('\n') == 1
     assert done.stderr.startswith('error: experiments/exper-x.py, ')
@@ -214,6 +214,6 @@ def test_a_config_file_that_cannot_be_run_is_one_sentence(text, message):
 def test_a_mistake_outside_a_config_file_keeps_its_traceback():
     Path('broken.py').write_text('def call():\n    raise RuntimeError("deep")\n')
     Path('exper-x.py').write_text('import broken\n\nbroken.call()\n')
-    done = subprocess.run([sys.executable, '-m', 'core.launch', 'exper-x.py'], capture_output=True, text=True,
+    done = subprocess.run([sys.executable, '-m', 'core.cli.launch', 'exper-x.py'], capture_output=True, text=True,
                           timeout=60, env={**os.environ, 'PYTHONPATH': f'{ROOT}:.'})
     assert done.returncode == 1 and 'Traceback' in done.stderr and 'RuntimeError: deep' in done.stderr

@@ -18,11 +18,12 @@ import tensorflow as tf
 from runs import FLAGS, train
 
 import core
-from core import AttackType, UserError, sweep
+from core import AttackType, UserError
 from core.devices import use_device
+from core.sweeps import sweep
 from core.workdir import Workdir
 from models import NumericalFailure, SimpleSequential, TrainMode
-from models.kkt import KKTMeter
+from models.measures.kkt import KKTMeter
 
 ROOT = Path(__file__).resolve().parents[1]
 DESCRIPTION = [['C', 8, [3, 3]], ['P'], ['F', 16], ['F', 10, {'act': False}]]

@@ -17,8 +17,8 @@ from runs import FLAGS, Stop, die_in, train
 
 import core
 from core import AttackType, UserError
-from core.evaluation import attack_arguments, transfer_arguments
 from core.flags import merge
+from core.tasks.evaluation import attack_arguments, transfer_arguments
 from core.workdir import Workdir
 from models import BiasMode, SimpleSequential
 

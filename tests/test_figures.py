@@ -19,8 +19,9 @@ import pytest
 from runs import train
 
 import core
-from core import UserError, plot_app
-from core.histories import Distances, Run, distances
+from core import UserError
+from core.cli import plot_app
+from core.plotting.histories import Distances, Run, distances
 from core.workdir import Workdir
 
 ROOT = Path(__file__).resolve().parents[1]

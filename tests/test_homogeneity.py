@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from models import BiasMode, SimpleSequential
-from models.homogeneity import degrees_of, euler_error, euler_products, split_biases, trained_layers
+from models.measures.homogeneity import degrees_of, euler_error, euler_products, split_biases, trained_layers
 
 ROOT = Path(__file__).resolve().parents[1]
 DESCRIPTIONS = [

@@ -15,8 +15,8 @@ import core
 from core import UserError
 from core.workdir import Workdir
 from models import BiasMode, SimpleSequential, hp_sparse_softmax_cross_entropy_with_logits_v1
-from models.kkt import KKTMeter, drift, samples_of_mass, wrong_class_weights
 from models.margins import log_losses, log_mean_exp, margins
+from models.measures.kkt import KKTMeter, drift, samples_of_mass, wrong_class_weights
 
 LINEAR = {'description': [['F', 10, {'act': False}]], 'bias_mode': BiasMode.NONE}
 

@@ -42,7 +42,7 @@ def resident_bytes() -> int:
 def measured_run() -> None:
     """Trains the quickstart's network on 60 images; prints (attempts, live, resident) after epochs 60 and 200."""
     import core
-    from core.training import Training
+    from core.tasks.epochs import Training
     accept, sizes = Training._accept, []
 
     def measuring(self, info):
@@ -61,9 +61,10 @@ def measured_run() -> None:
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'mallinfo2'), reason='only the GNU C library counts its bytes so')
 def test_memory_grows_by_no_more_than_the_records_of_the_epochs():
     here = Path(__file__).resolve().parent
-    code = f'import sys; sys.path[:0] = [{str(here.parent)!r}, {str(here)!r}]\nimport test_memory as t; t.measured_run()'
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300,
-                          env={**os.environ, 'PYTHONMALLOC': 'malloc'})  # Python's objects are counted too
+    # Python's own objects are counted too, with PYTHONMALLOC.
+    env = {**os.environ, 'PYTHONPATH': f'{here.parent}:{here}', 'PYTHONMALLOC': 'malloc'}
+    done = subprocess.run([sys.executable, '-c', 'import test_memory; test_memory.measured_run()'], env=env,
+                          capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (begun, live, resident), (ended, live_then, resident_then) = json.loads(done.stdout.splitlines()[-1])
     print(f'{ended - begun} attempts: {live_then - live} live and {resident_then - resident} resident bytes more')

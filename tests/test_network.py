@@ -13,8 +13,8 @@ from models import (
     NumericalFailure,
     SimpleSequential,
     TrainMode,
-    base_model,
     normalized_initializer,
+    steps,
 )
 
 DENSE = [['F', 10, {'act': False}]]
@@ -81,7 +81,7 @@ def test_an_epoch_in_chunks_is_the_epoch_in_one_call(digits, monkeypatch):
     models = [SimpleSequential('m', (8, 8, 1), [['C', 4, [3, 3]], ['P'], ['F', 10, {'act': False}]], seed=3)
               for _ in range(2)]
     order, told = np.random.default_rng(0).permutation(len(x)), []
-    monkeypatch.setattr(base_model, 'PROGRESS_SECONDS', 1e-9)  # from the second chunk on, a chunk is one step
+    monkeypatch.setattr(steps, 'PROGRESS_SECONDS', 1e-9)  # from the second chunk on, a chunk is one step
     whole = models[0].train_epoch(x, y, order, 10, 0.05, 0.8)
     parts = models[1].train_epoch(x, y, order, 10, 0.05, 0.8, on_steps=told.append)
     np.testing.assert_array_equal(whole, parts)

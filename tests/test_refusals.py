@@ -14,9 +14,9 @@ from runs import FLAGS, train
 
 import core
 from core import UserError
-from core.grid import grid_of
-from core.sweep import Sweep
-from core.sweep_directory import SweepDirectory
+from core.sweeps.directory import SweepDirectory
+from core.sweeps.grid import grid_of
+from core.sweeps.sweep import Sweep
 from models import InitPolicy, SimpleSequential, TrainMode
 from models.types import did_you_mean, lookup, shown
 

@@ -14,7 +14,7 @@ from runs import FLAGS, train
 import core
 from core import UserError
 from models import BiasMode, Residual, TrainMode
-from models.homogeneity import degrees_of
+from models.measures.homogeneity import degrees_of
 from models.objectives import LargeMargin
 
 SMALL = {'widths': [4, 6], 'repeats': 2, 'init': {'weight': 'he_normal', 'bias': 'random_normal'}}
@@ -147,5 +147,5 @@ def test_what_describes_no_network_is_refused(model, message):
 
 
 def test_batch_norm_with_a_frame_is_refused():
-    with pytest.raises(ValueError, match='which batch normalisation trains by another; use train_mode=NORMAL'):
+    with pytest.raises(ValueError, match='which batch normalisation and dropout train by another; use'):
         Residual('m', (8, 8, 1), batch_norm=True, train_mode=TrainMode.USE_FRAME)

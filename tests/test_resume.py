@@ -20,7 +20,7 @@ import pytest
 from runs import FLAGS, Stop, die_in, train
 
 import core
-from core import UserError, workdir as workdir_module
+from core import UserError
 from core.workdir import Workdir
 
 FAST = {'lr': ('loss-based-v1', 0.3, 2.0, 2.0), 'archive': ('logloss', 10.0), 'print': False}
@@ -110,7 +110,7 @@ def test_a_write_that_fails_ends_the_run_in_one_sentence_and_it_resumes(function
             raise OSError(error, os.strerror(error))
         return original(*args, **kwargs)
     with monkeypatch.context() as m:
-        m.setattr(workdir_module.os, function, failing)
+        m.setattr(os, function, failing)
         with pytest.raises(UserError, match=f'cannot write run/.*: {os.strerror(error)}; what was written before is'):
             train(**FAST)
     resume()
@@ -148,10 +148,10 @@ def test_a_short_write_of_a_line_leaves_no_half_of_it(monkeypatch):
     run = Workdir.create('run', parent=Path())
     run.append_history({'eid': 1, 'cmd': 'back'})
     original = os.fsync
-    monkeypatch.setattr(workdir_module.os, 'fsync', lambda fd: (_ for _ in ()).throw(OSError(28, 'No space')))
+    monkeypatch.setattr(os, 'fsync', lambda fd: (_ for _ in ()).throw(OSError(28, 'No space')))
     with pytest.raises(UserError, match='No space'):
         run.append_history({'eid': 2, 'cmd': 'back'})
-    monkeypatch.setattr(workdir_module.os, 'fsync', original)
+    monkeypatch.setattr(os, 'fsync', original)
     run.append_history({'eid': 3, 'cmd': 'back'})
     assert [line['eid'] for line in run.read_history()] == [1, 3]
 

@@ -17,12 +17,13 @@ import pytest
 from runs import FLAGS
 
 import core
-from core import UserError, plot_app
+from core import UserError
+from core.cli import plot_app
 from core.flags import merge, objective_from, scheduler_of
-from core.grid import grid_of
 from core.subsets import stratified, switch_labels
-from core.sweep import Sweep
-from core.sweep_directory import SweepDirectory
+from core.sweeps.directory import SweepDirectory
+from core.sweeps.grid import grid_of
+from core.sweeps.sweep import Sweep
 from core.workdir import Workdir
 from models import SimpleSequential, TrainMode
 
@@ -260,7 +261,7 @@ def test_what_is_finished_is_skipped_and_what_is_missing_made(finished, capsys):
 
 def test_a_sweep_that_was_interrupted_goes_on_to_the_same_numbers(finished, monkeypatch):
     """Ctrl-C in the second epoch of the last but one."""
-    from core import training
+    from core.tasks import epochs as training
     shutil.copytree(finished[0], 'sweep')
     for name in ('cross-entropy', 'margin-l2'):
         shutil.rmtree(f'sweep/noise-0.5/{name}/seed-2')

@@ -17,7 +17,7 @@ from runs import FLAGS, Stop, die_in, train
 
 import core
 from core import AttackType, UserError
-from core.transfer import EPS
+from core.tasks.transfer import EPS
 from core.workdir import Workdir
 from models import SimpleSequential
 from models.attacks import FGSM, IFGSM

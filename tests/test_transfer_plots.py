@@ -10,7 +10,7 @@ import pytest
 
 import core
 from core import NotYet, UserError
-from core.labels import by_settings, objective_label
+from core.plotting.labels import by_settings, objective_label
 from core.workdir import Workdir
 
 MARGIN = {'type': 'large-margin', 'norm': 2, 'gamma': 0.5}

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks
-from ..base_model import Model
 from ..logits import class_labels, require_logits, require_logits_of_noise
+from ..model import Model
 from . import leads, ops
 from .doubts import Doubts
 from .precision import in_float32, is_half, rounding_of, with_full_gradient

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from ..batch import Batch
 from .passes import ForwardPass, forward_pass
 
 
-class Objective(ABC):
+class Objective:
     """Losses of a network on a batch.
 
     A subclass says which activations it reads (``layers``) and what it makes of a forward pass (``losses_of``); the
-    base class runs the network, once, so that several objectives can share a pass.
+    base class runs the network, once, so that several objectives can share a pass. One that runs the network in its own
+    way, on other images say, overrides ``losses`` instead.
+
+    It may have state, which training keeps, rolls back, saves and resumes with the weights: ``build`` makes it,
+    ``variables`` names it, and ``Batch.update`` changes it. And it may have numbers that follow schedules:
+    ``controls``.
 
     Attributes:
         second_order: whether the losses differentiate through a gradient of the network.
@@ -31,20 +38,44 @@ class Objective(ABC):
         """
         return ()
 
-    @abstractmethod
+    def build(self, net: keras.Model, images: int) -> None:
+        """Makes the variables; called once, before training, within the strategy's scope.
+
+        Args:
+            net: the network.
+            images: how many there are in the training set.
+        """
+
+    def variables(self) -> Mapping[str, tf.Variable]:
+        """The state that training changes, by names without a '/'; none unless overridden."""
+        return {}
+
+    def controls(self, steps: np.ndarray, per_epoch: int) -> Mapping[str, np.ndarray]:
+        """Numbers that change in the course of training, for ``Batch.controls``; none unless overridden.
+
+        Args:
+            steps: int64 [n], how many steps were taken before each of those that are coming.
+            per_epoch: steps in an epoch.
+
+        Returns:
+            float64 [n] by name; see ``schedules.Control``.
+        """
+        return {}
+
     def losses_of(self, run: ForwardPass) -> tf.Tensor:
         """The losses of the samples, float64 [N], from a forward pass that has the activations of ``layers``."""
+        raise NotImplementedError(f'{type(self).__name__} must define losses_of, or losses')
 
-    def losses(self, net: keras.Model, x: Any, y: Any, training: bool) -> tf.Tensor:
+    def losses(self, batch: Batch | keras.Model, x: Any = None, y: Any = None, training: bool = True) -> tf.Tensor:
         """The losses of the samples; a training step minimises their mean.
 
         To be called under the tape that takes the gradient with respect to the weights; compiled or not.
 
         Args:
-            net: from images to logits [N, C].
-            x: images [N, ...].
-            y: labels, integers [N] or [N, 1].
-            training: whether batch norm and dropout are as in training.
+            batch: the batch of a training step. In one's own loop a network, from images to logits [N, C], with
+                x: images [N, ...],
+                y: labels, integers [N] or [N, 1],
+                training: whether batch norm and dropout are as in training.
 
         Returns:
             float64 [N], whatever the dtype of the network.
@@ -53,4 +84,14 @@ class Objective(ABC):
             ValueError: the network gives probabilities, or has not what the objective asks for; labels that are no
                 classes. In a compiled function, which cannot look at them, the loss of such a label is nan.
         """
-        return self.losses_of(forward_pass(net, x, y, training, self.layers(net), self.second_order))
+        return self.losses_of(self.pass_over(as_batch(batch, x, y, training)))
+
+    def pass_over(self, batch: Batch) -> ForwardPass:
+        """The forward pass that ``losses_of`` reads."""
+        run = forward_pass(batch.net, batch.x, batch.y, batch.training, self.layers(batch.net), self.second_order)
+        return run._replace(batch=batch)
+
+
+def as_batch(batch: Batch | keras.Model, x: Any, y: Any, training: bool) -> Batch:
+    """What ``Objective.losses`` is given, as a batch."""
+    return batch if isinstance(batch, Batch) else Batch(batch, x, y, training)

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import keras
 import tensorflow as tf
 
+from ..batch import Batch
 from ..logits import require_logit_shape, require_logit_structure, require_logits_of_noise
 from ..types import did_you_mean, shown
 from .labels import checked_labels
@@ -40,6 +41,7 @@ class ForwardPass(NamedTuple):
         y: labels, integers [N] or [N, 1].
         activations: by layer name ('input' for the images), tensors [N, ...]; those that were asked for.
         tape: a persistent tape from the images through the activations to the logits; None without activations.
+        batch: the batch that an objective was given.
     """
 
     net: keras.Model
@@ -47,6 +49,7 @@ class ForwardPass(NamedTuple):
     y: tf.Tensor
     activations: dict[str, tf.Tensor]
     tape: tf.GradientTape | None
+    batch: Batch | None = None
 
 
 def forward_pass(net: keras.Model, x: Any, y: Any, training: bool, layers: tuple[str, ...] = (),

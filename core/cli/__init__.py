@@ -1,0 +1,1 @@
+"""The command lines of runs, evaluations, figures: the only place that reads argv."""

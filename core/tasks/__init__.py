@@ -1,0 +1,1 @@
+"""What can be done with a network: a file a task, beside what they share."""

@@ -1,0 +1,94 @@
+"""What a training step hands to the objective that it minimises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from .replicas import Replicas
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of a training step, or a device's share of one.
+
+    Attributes:
+        net: from images to logits.
+        x: images, float32 [n, H, W, C], augmented already.
+        y: labels, int64 [n].
+        training: whether batch norm and dropout are as in training.
+        index: int32 [n], each image's number in the training set; None outside of a training step, as all that follows.
+        seed: int32 [2], of this step's random numbers for TensorFlow's stateless functions; another one on each device.
+            For numbers that do not depend on how many devices there are, see ``uniform``.
+        step: int64, how many steps the model has taken before.
+        controls: float64 scalars by name, what ``Objective.controls`` said of this step.
+        whole: int32 [N], the numbers of all images of the batch, over all devices; in a training step.
+        replicas: of the network; in a training step.
+    """
+
+    net: keras.Model
+    x: Any
+    y: Any
+    training: bool = True
+    index: tf.Tensor | None = None
+    seed: tf.Tensor | None = None
+    step: tf.Tensor | None = None
+    controls: Mapping[str, tf.Tensor] = field(default_factory=dict)
+    whole: tf.Tensor | None = None
+    replicas: Replicas | None = None
+    _common_seed: tf.Tensor | None = None
+    _updates: list[tuple[tf.Variable, tf.Tensor, bool]] = field(default_factory=list)
+
+    def uniform(self, shape: Sequence[int] = (), stream: int = 0) -> tf.Tensor:
+        """Random numbers for each image, uniform in [0, 1), float32 [n, *shape]: the same on one device as on several.
+
+        Args:
+            shape: of what an image gets.
+            stream: another one gives other numbers.
+
+        Raises:
+            ValueError: outside of a training step, which has the seed.
+        """
+        replicas, whole = self._in_a_step()
+        n = tf.size(whole)
+        draws = tf.random.stateless_uniform([n, *shape], tf.random.fold_in(self._common_seed, stream))
+        return draws if replicas.count == 1 else tf.gather(draws, replicas.share(tf.range(n)))
+
+    def mean(self, values: tf.Tensor) -> tf.Tensor:
+        """The mean of values [n], one for each image, over the whole batch; the same on every device."""
+        replicas, whole = self._in_a_step()
+        return replicas.total_of([replicas.mean(values, whole)])[0]
+
+    def update(self, variable: tf.Variable, value: tf.Tensor) -> None:
+        """Gives a variable of the objective a value once the step is taken.
+
+        Args:
+            variable: one of ``Objective.variables``.
+            value: like the variable, and the same on every device; see ``mean``.
+        """
+        self._in_a_step()
+        self._updates.append((variable, tf.stop_gradient(value), False))
+
+    def update_rows(self, variable: tf.Variable, values: tf.Tensor) -> None:
+        """Gives the rows ``index`` of a variable, one for each image of the training set, their values [n, ...] once
+        the step is taken; on every device those of all of them."""
+        self._in_a_step()
+        self._updates.append((variable, tf.stop_gradient(values), True))
+
+    def apply_updates(self) -> None:
+        """Does what ``update`` and ``update_rows`` were told; called by the step."""
+        replicas, whole = self._in_a_step()
+        for variable, value, by_row in self._updates:
+            if by_row:
+                replicas.assign_rows(variable, self.index, value, whole)
+            else:
+                replicas.assign(variable, value)
+
+    def _in_a_step(self) -> tuple[Replicas, tf.Tensor]:
+        if self.replicas is None or self.whole is None:
+            raise ValueError('only the batch of a training step has random numbers, and can update variables')
+        return self.replicas, self.whole
