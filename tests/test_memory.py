@@ -64,7 +64,7 @@ def test_memory_grows_by_no_more_than_the_records_of_the_epochs():
     # Python's own objects are counted too, with PYTHONMALLOC.
     env = {**os.environ, 'PYTHONPATH': f'{here.parent}:{here}', 'PYTHONMALLOC': 'malloc'}
     done = subprocess.run([sys.executable, '-c', 'import test_memory; test_memory.measured_run()'], env=env,
-                          capture_output=True, text=True, timeout=300)
+                          capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     (begun, live, resident), (ended, live_then, resident_then) = json.loads(done.stdout.splitlines()[-1])
     print(f'{ended - begun} attempts: {live_then - live} live and {resident_then - resident} resident bytes more')
