@@ -20,7 +20,7 @@ _STEPS = 'steps'
 
 
 class Stored:
-    """What a model keeps; see ``base_model.Model`` for the attributes."""
+    """What a model keeps; see ``model.Model`` for the attributes."""
 
     net: keras.Model
     network: Network

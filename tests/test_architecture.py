@@ -22,14 +22,16 @@ MODELS = ['types', '_tensorflow', 'checks', 'logits', 'lr_schedulers', 'archiver
           'networks.keras_network', 'stored', 'statistics', 'steps', 'model', 'architectures', 'measures.spectral',
           'measures.certificate', 'measures.kkt', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks']
 # What the attacks have in common.
-ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'base', 'gradient_descent', 'minimum_norm']
+ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
+           'descent', 'within_budgets', 'gradient_descent', 'minimum_norm']
 OBJECTIVES = ['checks', 'labels', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what they have in common
 CORE = ['moved', 'errors', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.workdir', 'workdir', 'devices',
         'datasets', 'subsets', 'provenance', 'progress', 'tensorboard', 'flags.flags', 'flags', 'flags.earlier',
         'sweeps', 'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting',
         'plotting.labels', 'plotting.transfer', 'plotting.tables', 'tasks', 'tasks.records', 'tasks.epochs',
         'tasks.replay', 'tasks.parts', 'tasks.attack', 'tasks.transfer', 'tasks.kkt', 'tasks.evaluation', 'building',
-        'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.sweep']
+        'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.sweep',
+        'flags_doc']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 

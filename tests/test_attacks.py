@@ -186,7 +186,7 @@ def test_misclassified_images_take_part_in_the_random_draws_of_linf_pgd_as_in_th
             if len(active):
                 clean = x[active].astype(float)
                 start = clean + rng.uniform(-budget, budget, clean.shape)
-                _, wrong, _ = attack._descended(start, clean, y[active], budget, float(np.float32(budget * 0.1)))
+                _, wrong, _ = attack._descended(start, clean, y[active], np.full(len(active), budget))
                 eps[active[wrong]] = budget
                 active = active[~wrong]
     assert (eps[::3] == EPS[0]).all() and len(set(eps)) > 2

@@ -1,24 +1,82 @@
-"""The Python of the README runs as it stands."""
+"""The Python of README.md and docs/ runs as it stands, and does what is said of it there."""
 
 from __future__ import annotations
 
-import re
+import math
 from pathlib import Path
+from typing import Any
 
+import keras
+import numpy as np
 import pytest
+from core.grid import grid_of
+from pages import PAGES, name_of, python_blocks
 
-TEXT = (Path(__file__).resolve().parents[1] / 'README.md').read_text()
-BLOCKS = [b for b in re.findall(r'```python\n(.*?)```', TEXT, re.DOTALL) if 'logs/' not in b]
+import core
+from models import TrainMode
+
+BLOCKS = [(name_of(page), block) for page in PAGES for block in python_blocks(page)]
 
 
-@pytest.mark.parametrize('block', BLOCKS, ids=['measure', 'loop', 'fit'])
-def test_code_runs_and_does_what_it_says(block, capsys):
-    names: dict = {}
-    exec(compile(block, 'README.md', 'exec'), names)
-    if 'stats' in names:
-        lines = capsys.readouterr().out.split('\n')
-        assert len(lines) > 10 and names['log_frame'] < 0 and Path('mine.keras').exists()
-    elif 'radii' in names:
-        assert names['success'].all() and names['radii'].max() > 0 and 0 < names['robust'].mean() < 1
-    else:
-        assert names['rate'].log_loss < 0 and names['monitor'].is_homogeneous and Path('margin.keras').exists()
+@pytest.fixture(scope='module')
+def run(tmp_path_factory) -> Path:
+    """A run, for the blocks that read one: 'logs/RUN'."""
+    path = tmp_path_factory.mktemp('docs') / 'run'
+    core.run({'dataset': 'digits', 'train_N': 200, 'test_N': 50, 'train_mode': TrainMode.USE_FRAME, 'log_frame0': 1.5,
+              'lr': ('loss-based-v1', 0.1), 'E': 2, 'B': 50, 'seed': 1, 'gpu': 'cpu', 'print': False, 'log': str(path),
+              'model': {'description': [['F', 16], ['F', 10, {'act': False}]], 'init': {'weight': 'he_normal'}}})
+    return path
+
+
+def is_a_run(names: dict[str, Any], out: str) -> None:
+    epochs = names['res']['raw']
+    assert list(epochs) == list(range(1, len(epochs) + 1)) and len(epochs) >= 2
+    assert epochs[len(epochs)]['stats']['log_loss'] < epochs[1]['stats']['log_loss']
+    assert f"{epochs[len(epochs)]['stats']['q_bar2_min']}" in out
+
+
+def is_a_figure(names: dict[str, Any], out: str) -> None:
+    assert names['figure'].axes
+
+
+def is_certified(names: dict[str, Any], out: str) -> None:
+    assert names['success'].all() and names['radii'].max() > 0 and 0 < names['robust'].mean() < 1
+
+
+def is_a_loop(names: dict[str, Any], out: str) -> None:
+    assert len(out.split('\n')) > 10 and names['log_frame'] < 0
+    assert keras.saving.load_model('mine.keras').output_shape == (None, 10)
+
+
+def is_fitted(names: dict[str, Any], out: str) -> None:
+    assert names['rate'].log_loss < 0 and names['monitor'].is_homogeneous and Path('margin.keras').exists()
+
+
+def is_a_gradient(names: dict[str, Any], out: str) -> None:
+    assert math.isfinite(names['loss']) and any(np.abs(g).max() > 0 for g in names['gradients'])
+
+
+def is_a_grid(names: dict[str, Any], out: str) -> None:
+    runs = grid_of(names['SWEEP'], Path('experiments')).runs({})
+    assert len(runs) == 8 and runs[0].flags['model']['opt'] == 'adam'
+
+
+CHECKS = {'pickle.load': is_a_run, 'core.run(': is_a_run, 'core.draw(': is_a_figure, 'certified_radii(': is_certified,
+          'train_epoch(': is_a_loop, '.fit(': is_fitted, 'large_margin_losses(': is_a_gradient, 'SWEEP = ': is_a_grid}
+"""What is seen of a block in which this stands; the first that fits."""
+
+
+@pytest.mark.parametrize('page, block', BLOCKS, ids=[f'{page}-{i}' for i, (page, _) in enumerate(BLOCKS)])
+def test_code_runs_and_does_what_it_says(page, block, request, capsys):
+    if 'logs/RUN' in block:
+        Path('logs').mkdir()
+        Path('logs/RUN').symlink_to(request.getfixturevalue('run'))
+        capsys.readouterr()
+    names: dict = {'__name__': 'page'}
+    exec(compile(block, page, 'exec'), names)
+    check = next(check for text, check in CHECKS.items() if text in block)
+    check(names, capsys.readouterr().out)
+
+
+def test_every_kind_of_code_that_is_checked_is_on_a_page():
+    assert {next(t for t in CHECKS if t in block) for _, block in BLOCKS} == set(CHECKS)

@@ -9,6 +9,7 @@ import numpy as np
 
 from models import Model
 from models.attacks import Attack, AttackResult
+from models.attacks.balls import BALLS, Ball
 from models.attacks.doubts import REASONS, sentence
 
 from .. import progress
@@ -17,7 +18,7 @@ from ..workdir import Workdir
 from .parts import Batches
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-GRIDS = {'L2': [k / 4 for k in range(1, 21)], 'Linf': [k / 100 for k in range(1, 31)]}
+GRIDS = {name: list(ball.grid) for name, ball in BALLS.items()}
 """Perturbation sizes at which accuracy under attack is reported, by norm."""
 _JOINED = ('images', 'errors', 'distances', 'eps', 'success', 'label', 'clean_class')
 
@@ -51,10 +52,10 @@ class Attacking(Batches):
         super().__init__(list(attacks), images, labels, indices, batch_size, out, devices)
         self.attacks = dict(attacks)
         first = next(attack for _, attack in attacks.values())
-        self.norm, self.depends_on_scale = first.norm, first.depends_on_scale
+        self.norm, self.ball, self.depends_on_scale = first.norm, first.ball, first.depends_on_scale
         self.run_dir = run
         self.seed = list(seed)
-        self.grid = list(grid if grid is not None else GRIDS[self.norm])
+        self.grid = list(grid if grid is not None else self.ball.grid)
         self.about_it = dict(about_it or {})
         self._restored: dict[str | None, int] = {}
 
@@ -106,16 +107,33 @@ class Attacking(Batches):
             progress.say(f'note: {doubts}')
 
     def _summary(self, a: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        size = a.get('eps', a['distances'])
         return {
-            'images': len(size),
+            'images': len(a['distances']),
             'images_asked_for': len(self.images),
             'accuracy': float((a['clean_class'] == a['label']).mean()),
             'success_rate': float(a['success'].mean()),
             **distribution(a['distances']),
-            'robust_accuracy': {f'{eps:g}': float((size > eps).mean()) for eps in self.grid},
+            'robust_accuracy': robust_accuracy(a, self.grid, self.ball, self.images[0].size),
             'doubtful': _doubtful(a),
         }
+
+
+def robust_accuracy(a: Mapping[str, np.ndarray], grid: Sequence[float], ball: Ball, size: int) -> dict[str, float]:
+    """The share of images that are not fooled, at each size of a perturbation.
+
+    An image is fooled at a size if its adversarial image, as measured, is no further. For attacks within budgets that
+    is up to the rounding of float32, and the budget that holds the image must be no larger, too.
+
+    Args:
+        a: 'distances' of the adversarial images, inf for none, and, of attacks within budgets, 'eps'; [N] each.
+        grid: sizes.
+        ball: of the norm of the distances.
+        size: values in an image.
+    """
+    distances = a['distances']
+    budgets = a.get('eps', distances)
+    fooled = {eps: (budgets <= eps) & (distances <= eps + ball.rounding(eps, size)) for eps in grid}
+    return {f'{eps:g}': float((~found).mean()) for eps, found in fooled.items()}
 
 
 def distribution(sizes: np.ndarray) -> dict[str, Any]:

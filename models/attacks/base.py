@@ -4,80 +4,37 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from .. import checks
-from ..logits import class_labels, require_logits, require_logits_of_noise
+from ..logits import require_logits, require_logits_of_noise
 from ..model import Model
-from . import leads, ops
+from . import inputs, leads, ops
+from .balls import Ball, Rng, ball_of
+from .compiled import IMAGES, LABELS, PER_IMAGE, compiled
 from .doubts import Doubts
 from .precision import in_float32, is_half, rounding_of, with_full_gradient
 from .quick_gradient import quick_to_differentiate
+from .results import AttackResult, Proposal
 
 Net: TypeAlias = Model | keras.Model
-Rng: TypeAlias = np.random.Generator | np.random.RandomState
-
-IMAGES = tf.TensorSpec([None, None, None, None], tf.float32)
-LABELS = tf.TensorSpec([None], tf.int64)
-PER_IMAGE = tf.TensorSpec([None], tf.float32)
-SCALAR = tf.TensorSpec([], tf.float32)
 
 STEP_LENGTHS = 2.0 ** -np.arange(12)
 """Lengths of the single step that is tried where an attack that may go anywhere found nothing, in units of the
 furthest."""
 
 
-class _Found(NamedTuple):
-    images: np.ndarray
-    distances: np.ndarray
-    success: np.ndarray
-    eps: np.ndarray | None = None
-
-
-class AttackResult(_Found):
-    """What an attack found; unpacks as (images, distances, success, eps).
-
-    Attributes:
-        images: float32 [N, H, W, C], the adversarial images; all zero where none was found.
-        distances: float64 [N], their distances from the clean images in the attack's norm; inf where none was found,
-            0 where the clean image is misclassified (and is its own adversarial image).
-        success: bool [N], whether an adversarial image was found.
-        eps: float64 [N], for attacks within given budgets: the smallest budget that was enough (0 and inf as above);
-            None for attacks that minimise the distance.
-        doubts: which images may be less robust than this says, and why.
-    """
-
-    doubts: Doubts
-
-    def __new__(cls, images: np.ndarray, distances: np.ndarray, success: np.ndarray, eps: np.ndarray | None = None,
-                doubts: Doubts | None = None) -> AttackResult:
-        self = super().__new__(cls, images, distances, success, eps)
-        self.doubts = Doubts.none(len(success)) if doubts is None else doubts
-        return self
-
-
-class Proposal(NamedTuple):
-    """What an attack's loop hands to the judge: images [N, H, W, C], whether each is one, the budgets of attacks within
-    given budgets, and whether the loop met a place without a gradient where it stood still."""
-
-    images: np.ndarray
-    found: np.ndarray
-    eps: np.ndarray | None = None
-    stood_still: np.ndarray | None = None
-
-
 class Attack(ABC):
     """Finds, for images, near images that a network classifies wrongly.
 
-    A subclass writes ``_run``, which proposes images. The base class judges them: it clips them to the box, asks the
-    network again, and measures, so that no subclass can overstate itself. Nor can it call robust what it merely failed
-    at: where nothing was found, the base class looks whether a single gradient step finds something, and says so
-    (``AttackResult.doubts``).
+    A subclass writes ``_run``, which proposes images. The base class judges them: it clips them to the box, and to the
+    ball of the budget that they are said to be within, asks the network again, and measures, so that no subclass can
+    overstate itself. Nor can it call robust what it merely failed at: where nothing was found, the base class looks
+    whether a single gradient step finds something, and says so (``AttackResult.doubts``).
 
     Results do not depend on the scale of the logits, unless ``depends_on_scale``: gradients are those of logit
     differences in units of their own spread, never of a cross entropy, which at a loss of 1e-880 has the float32
@@ -85,12 +42,14 @@ class Attack(ABC):
 
     Args:
         model: ``Model``, or any built Keras model that maps images to logits.
+        norm: in which perturbations are measured: a name, see ``balls``, or a ball; None for the class's own.
 
     Raises:
-        ValueError: the model is not built, gives no logits, or has less than two classes.
+        ValueError: the model is not built, gives no logits, or has less than two classes; or an unknown norm.
 
     Attributes:
-        norm: 'L2' or 'Linf'.
+        norm: its name, 'L2' or 'Linf'.
+        ball: what the attack does within a budget of this norm.
         has_budgets: whether it works within given budgets rather than minimising the distance.
         eps_list: these budgets, ascending.
         depends_on_scale: whether what is found depends on the scale of the logits.
@@ -102,23 +61,25 @@ class Attack(ABC):
         targeted: whether labels name the class to reach rather than the class to leave.
     """
 
-    norm = 'L2'
+    norm: str = 'L2'
     has_budgets: ClassVar[bool] = False
     depends_on_scale = False
     targeted = False
     bounds = (0.0, 1.0)
     eps_list: list[float] = []
 
-    def __init__(self, model: Net):
+    def __init__(self, model: Net, norm: str | Ball | None = None):
+        self.ball = ball_of(self.norm if norm is None else norm)
+        self.norm = self.ball.name
         self.net = model.net if isinstance(model, Model) else model
         require_logits(self.net, 'an attack')
         self.slack = rounding_of(self.net)
         self.quick_net = with_full_gradient(self.net) if is_half(self.net) else in_float32(
             quick_to_differentiate(self.net))
         self._seen_to_give_logits = self.image_size is not None  # else when it is known
-        self._classify = self._compiled(self._exact_logits, IMAGES)
-        self._looked = self._compiled(self._look_down, IMAGES, LABELS)
-        self._stepped = self._compiled(self._step_down, IMAGES, IMAGES, LABELS, PER_IMAGE)
+        self._classify = compiled(self._exact_logits, IMAGES)
+        self._looked = compiled(self._look_down, IMAGES, LABELS)
+        self._stepped = compiled(self._step_down, IMAGES, IMAGES, LABELS, PER_IMAGE)
 
     @abstractmethod
     def _run(self, x: np.ndarray, y: np.ndarray, rng: Rng) -> Proposal:
@@ -145,47 +106,48 @@ class Attack(ABC):
         Raises:
             ValueError: images or labels that are not such, or a network that does not give finite logits.
         """
-        x = self._checked_images(images)
-        clean = self._checked_logits(x)
-        y = self._checked_labels(labels, *clean.shape)
+        x, y, clean = self._checked(images, labels)
         if not isinstance(rng, (np.random.Generator, np.random.RandomState)):
             rng = np.random.default_rng(None if rng is None else checks.count('rng', rng, 0))
         done = self._reached(clean, y)
         found, success = x.copy(), done.copy()
-        eps = np.zeros(len(x)) if self.has_budgets else None
         stood_still = np.zeros(len(x), bool)
         if not done.all():
             proposal = self._propose(x, y, done, rng)
-            found[~done] = np.clip(proposal.images, *self.bounds)
+            found[~done] = self._clipped(proposal, x[~done])
             success[~done] = proposal.found
-            if eps is not None:
-                eps[~done] = proposal.eps
             if proposal.stood_still is not None:
                 stood_still[~done] = proposal.stood_still
             success &= self._reached(self.logits(found), y)
-        found[~success] = 0
-        distances = np.where(success, self.distance(found, x), np.inf)
-        if eps is not None:
+        distances, eps = self.distance(found, x), None
+        if self.has_budgets:
+            eps = np.where(done, 0, self._smallest_budgets(distances, math.prod(x.shape[1:])))
+            success &= np.isfinite(eps)
             eps[~success] = np.inf
+        found[~success], distances[~success] = 0, np.inf
         doubts = self._doubts(x, y, distances if eps is None else eps, stood_still)
         return AttackResult(found, distances, success, eps, doubts)
 
-    def _compiled(self, function: Callable, *specs: tf.TensorSpec) -> Callable[..., list[np.ndarray]]:
-        """``function`` compiled, once for each size of images, for arguments of these kinds and any number of images:
-        from arrays to arrays.
+    def _clipped(self, proposal: Proposal, x: np.ndarray) -> np.ndarray:
+        """What is proposed, with what lies outside the box, or outside the ball of its budget, put back inside.
 
-        (A bare tf.function traces, and warns, anew for many instances and shapes.)
+        Images without a budget of their own, or with one that is none of those given, are held to the largest.
         """
-        traced: dict[tuple[int, ...], Callable] = {}
+        images = np.clip(np.nan_to_num(proposal.images), *self.bounds).astype(np.float32)
+        if not self.has_budgets:
+            return images
+        most = self.eps_list[-1]
+        eps = np.full(len(x), most) if proposal.eps is None else np.clip(np.nan_to_num(proposal.eps), 0, most)
+        far = proposal.found & (self.distance(images, x) > eps + self.ball.rounding(eps, math.prod(x.shape[1:])))
+        if far.any():
+            back = self.ball.onto(*(tf.constant(a[far], tf.float32) for a in (images, x, eps)))
+            images[far] = np.clip(back.numpy(), *self.bounds)
+        return images
 
-        def call(*args):
-            size = args[0].shape[1:]
-            if size not in traced:
-                own = [tf.TensorSpec([None, *size], s.dtype) if s.shape.rank == 4 else s for s in specs]
-                traced[size] = tf.function(function, input_signature=own).get_concrete_function()
-            results = traced[size](*(tf.convert_to_tensor(a, s.dtype) for a, s in zip(args, specs)))
-            return [t.numpy() for t in tf.nest.flatten(results)]
-        return call
+    def _smallest_budgets(self, distances: np.ndarray, size: int) -> np.ndarray:
+        """The smallest budget that holds each distance, float64 [N]; inf for none."""
+        within = np.array(self.eps_list) + self.ball.rounding(np.array(self.eps_list), size)
+        return np.array([*self.eps_list, np.inf])[np.searchsorted(within, distances)]
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """The network's logits, [N, num_labels]: float32, or float64 if the network's are."""
@@ -209,12 +171,11 @@ class Attack(ABC):
 
     def distance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Distances of images in the attack's norm, float64 [N]."""
-        flat = np.abs(a.astype(np.float64) - b).reshape(len(a), int(np.prod(a.shape[1:])))
-        return flat.max(axis=1) if self.norm == 'Linf' else np.sqrt(np.square(flat).sum(axis=1))
+        return self.ball.distance(a, b)
 
     def furthest(self, x: np.ndarray) -> np.ndarray:
         """Distances of images from what the box has furthest from them, float64 [N]."""
-        return self.distance(x, np.where(x - self.bounds[0] > self.bounds[1] - x, *self.bounds))
+        return self.ball.furthest(x, self.bounds)
 
     def _reached(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Whether the predicted class is what the attack wants; on a tie the lowest class is predicted, and logits that
@@ -226,8 +187,8 @@ class Attack(ABC):
     def _look_down(self, x, y):
         """The direction of a single step from clean images, and whether they have no gradient."""
         at = leads.slope(self.quick_net, x, y, self._spread(x, y), leads.SOFTEST,
-                         None if self.norm == 'Linf' else self.bounds)
-        return tf.sign(at.gradient) if self.norm == 'Linf' else ops.unit(at.gradient), at.blind
+                         self.ball.walls(self.bounds))
+        return self.ball.direction(at.gradient), at.blind
 
     def _step_down(self, x, direction, y, size):
         moved = tf.clip_by_value(x - ops.per_image(size) * direction, *self.bounds)
@@ -262,43 +223,20 @@ class Attack(ABC):
     @property
     def image_shape(self) -> tuple[int | None, ...]:
         """Of the network's images, None for what is not known; a subclassed model tells nothing."""
-        return tuple(self.net.inputs[0].shape[1:]) if getattr(self.net, 'inputs', None) else (None, None, None)
+        return inputs.image_shape(self.net)
 
     @property
     def image_size(self) -> int | None:
         """Values in an image; None if that is not known."""
-        known = [n for n in self.image_shape if n is not None]
-        return math.prod(known) if len(known) == len(self.image_shape) else None
+        return inputs.image_size(self.image_shape)
 
-    def _checked_images(self, images: np.ndarray) -> np.ndarray:
-        x, shape = np.asarray(images), self.image_shape
-        if len(shape) != 3:
-            raise ValueError(f'an attack needs a model of images N x H x W x C, and this one takes N x '
-                             f'{" x ".join(map(str, shape))}; a keras.layers.Reshape in front of it makes it one')
-        if x.ndim != 4 or any(
-                have != want for have, want in zip(x.shape[1:], shape) if want is not None):
-            raise ValueError(f'images must have the shape N x {" x ".join(str(n or "any") for n in shape)}, not '
-                             f'{x.shape}')
-        if not np.issubdtype(x.dtype, np.floating):
-            raise ValueError(f'images must be floats in [{self.bounds[0]:g}, {self.bounds[1]:g}], not {x.dtype}')
-        if not np.isfinite(x).all():
-            raise ValueError('images must be finite numbers; these have values that are not')
-        if x.size and not (x.min() >= self.bounds[0] and x.max() <= self.bounds[1]):
-            raise ValueError(f'images must be in [{self.bounds[0]:g}, {self.bounds[1]:g}]; '
-                             f'these go from {x.min():.9g} to {x.max():.9g}')
-        return x.astype(np.float32)
-
-    def _checked_logits(self, x: np.ndarray) -> np.ndarray:
+    def _checked(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Images, labels, and the logits of the images."""
+        x = inputs.checked_images(images, self.image_shape, self.bounds)
         if not self._seen_to_give_logits:
             require_logits_of_noise(self.net, x.shape[1:], 'an attack')
             self._seen_to_give_logits = True
         clean = self.logits(x)
         if not np.isfinite(clean).all():
             raise ValueError("the network's logits are not all finite")
-        return clean
-
-    def _checked_labels(self, labels: np.ndarray, n: int, classes: int) -> np.ndarray:
-        y = np.asarray(labels)
-        if y.ndim == 2 and y.shape == (n, classes) and ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
-            y = y.argmax(axis=1)
-        return class_labels(y, classes, n)
+        return x, inputs.checked_labels(labels, *clean.shape), clean

@@ -7,7 +7,9 @@ import tensorflow as tf
 
 from .. import checks
 from . import leads, ops
-from .base import IMAGES, LABELS, PER_IMAGE, Attack, Net, Proposal
+from .base import Attack, Net
+from .compiled import IMAGES, LABELS, PER_IMAGE, compiled
+from .results import Proposal
 
 _NEVER = 1e10
 """Distance of an image for which nothing was found, and upper bound of a constant that never succeeded."""
@@ -68,7 +70,7 @@ class CarliniL2(Attack):
         self.depends_on_scale = not normalize_output
         self.consts = np.zeros((0, 0))
         self.iterations = np.zeros(0, int)
-        self._searched = self._compiled(self._search_step, IMAGES, LABELS, PER_IMAGE, PER_IMAGE, IMAGES)
+        self._searched = compiled(self._search_step, IMAGES, LABELS, PER_IMAGE, PER_IMAGE, IMAGES)
 
     def _run(self, x, y, rng):
         size = self.batch_size or len(x)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from .. import checks
 from . import leads, ops
+from .balls import Ball
 from .base import Net
 from .minimum_norm import MinimumNormAttack
 
@@ -25,40 +26,35 @@ class FMN(MinimumNormAttack):
         steps: gradient steps of a search.
         alpha: L2 length of the first step; steps are cosine-annealed to a hundredth of it.
         gamma: first relative change of the radius, cosine-annealed to 0.001.
-        norm: 'L2' or 'Linf'.
+        norm: 'L2' or 'Linf', or a ball of another norm.
         starts: number of searches; the first begins at the clean image, the others at random points around it.
     """
 
-    def __init__(self, model: Net, steps: int = 100, alpha: float = 1.0, gamma: float = 0.05, norm: str = 'L2',
+    def __init__(self, model: Net, steps: int = 100, alpha: float = 1.0, gamma: float = 0.05, norm: str | Ball = 'L2',
                  starts: int = 1):
-        super().__init__(model, steps, starts)
+        super().__init__(model, steps, starts, norm)
         self.alpha = checks.number('alpha', alpha)
         self.gamma = checks.number('gamma', gamma, high=0.99)
-        self.norm = checks.one_of('norm', norm, ('L2', 'Linf'))
 
     def _search(self, x, y, delta, best, best_norm):
-        flat = self.norm == 'Linf'
-        size = ops.linf_norm if flat else ops.l2_norm
+        ball = self.ball
         spread = self._spread(x, y)
-        furthest = ops.linf_norm(tf.ones_like(x)) if flat else ops.furthest_l2(x, self.bounds)
+        furthest = ball.reach(x, self.bounds)
         epsilon = tf.fill([tf.shape(x)[0]], np.float32(np.inf))
         found = tf.zeros_like(y, tf.bool)
         own_norm = tf.fill([tf.shape(x)[0]], np.float32(np.inf))  # of this search, which steers by it
         for i in tf.range(self.steps):
             at = leads.slope(self.quick_net, x + delta, y, spread, leads.sharpening(i, self.steps),
-                             None if flat else self.bounds)
-            wrong, norm = self._is_wrong(at.logits, y), size(delta)
+                             ball.walls(self.bounds))
+            wrong, norm = self._is_wrong(at.logits, y), ball.size(delta)
             best, best_norm = ops.nearer(wrong, x + delta, norm, best, best_norm)
             own_norm = tf.where(wrong, tf.minimum(own_norm, norm), own_norm)
             found |= wrong
-            dual = tf.reduce_sum(tf.abs(at.gradient), axis=[1, 2, 3]) if flat else ops.l2_norm(at.gradient)
             gamma = ops.cosine_annealed(self.gamma, 0.001, i, self.steps)
-            grown = tf.where(found, epsilon, norm + leads.to_boundary(at, dual)) * (1 + gamma)
+            grown = tf.where(found, epsilon, norm + leads.to_boundary(at, ball.dual_size(at.gradient))) * (1 + gamma)
             epsilon = tf.where(wrong, tf.minimum(epsilon * (1 - gamma), own_norm), grown)
             epsilon = tf.clip_by_value(epsilon, ops.LEAST * furthest, furthest)
             delta -= ops.cosine_annealed(self.alpha, self.alpha / 100, i, self.steps) * ops.unit(at.gradient)
-            radius = ops.per_image(epsilon)
-            delta = tf.clip_by_value(delta, -radius, radius) if flat else ops.within_l2(delta, epsilon)
-            delta = tf.clip_by_value(x + delta, *self.bounds) - x
+            delta = tf.clip_by_value(x + ball.project(delta, epsilon), *self.bounds) - x
         wrong = self._is_wrong_at(x + delta, y)
-        return ops.nearer(wrong, x + delta, size(delta), best, best_norm)
+        return ops.nearer(wrong, x + delta, ball.size(delta), best, best_norm)

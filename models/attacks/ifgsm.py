@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .balls import Ball
 from .base import Net
 from .gradient_descent import GradientDescentAttack
 
@@ -13,5 +14,5 @@ class IFGSM(GradientDescentAttack):
     ``GradientDescentAttack`` for the arguments."""
 
     def __init__(self, model: Net, eps_list: Sequence[float] | None = None, k: int = 10, a: float = 0.1,
-                 norm: str = 'Linf', compact: bool = True):
+                 norm: str | Ball = 'Linf', compact: bool = True):
         super().__init__(model, eps_list, k, a, random_start=False, norm=norm, compact=compact)

@@ -7,7 +7,10 @@ import tensorflow as tf
 
 from .. import checks
 from . import leads, ops
-from .base import IMAGES, LABELS, PER_IMAGE, Attack, Net, Proposal
+from .base import Attack, Net
+from .compiled import IMAGES, LABELS, PER_IMAGE, compiled
+from .descent import Way, descend
+from .results import Proposal
 
 
 class L2BIM(Attack):
@@ -35,7 +38,7 @@ class L2BIM(Attack):
         self.epsilon = checks.number('epsilon', epsilon)
         self.search_steps = checks.count('search_steps', search_steps)
         self.compact = checks.flag('compact', compact)
-        self._tried = self._compiled(self._try, IMAGES, LABELS, PER_IMAGE)
+        self._tried = compiled(self._try, IMAGES, LABELS, PER_IMAGE)
 
     def _run(self, x, y, rng):
         best, best_norm = np.zeros_like(x), np.full(len(x), np.inf)
@@ -65,18 +68,14 @@ class L2BIM(Attack):
         """Steps within budgets [N], until the class is wrong; the points reached, and whether they are wrong."""
         pixels = tf.sqrt(tf.cast(tf.size(x[0]), tf.float32))  # L2 norm of an image whose root mean square is 1
 
-        def step(i, state, fixed):
-            (at, _), (clean, y, eps) = state, fixed
-            logits, gradient = ops.value_and_gradient(self.quick_net, at, lambda z: self._cross_entropy(z, y))
-            wrong = self._is_wrong(logits, y)
-            size = ops.per_image(eps * (self.stepsize / self.epsilon) * pixels)
-            moved = ops.within_l2(at + size * ops.unit(gradient) - clean, eps * pixels)
-            at = tf.where(ops.per_image(wrong), at, tf.clip_by_value(clean + moved, *self.bounds))
-            return [at, wrong], wrong
-
-        found = tf.zeros_like(y, tf.bool)
-        at, found = ops.compacting_loop(step, [x, found], [x, y, eps], self.iterations, self.compact)
+        length = eps * (self.stepsize / self.epsilon) * pixels
+        at, found, _ = descend(self._way, self.ball, self.bounds, self.iterations, x, x, y, eps * pixels, length,
+                               is_wrong=self._is_wrong, compact=self.compact)
         return at, found | self._is_wrong_at(at, y)
+
+    def _way(self, i, x, y):
+        logits, gradient = ops.value_and_gradient(self.quick_net, x, lambda z: self._cross_entropy(z, y))
+        return Way(-gradient, tf.zeros_like(y, tf.bool), logits)
 
     @staticmethod
     def _cross_entropy(logits, y):

@@ -6,7 +6,9 @@ import tensorflow as tf
 
 from .. import checks
 from . import leads, ops
-from .base import IMAGES, LABELS, Attack, Net, Proposal
+from .base import Attack, Net
+from .compiled import IMAGES, LABELS, compiled
+from .results import Proposal
 
 
 class L2DeepFool(Attack):
@@ -34,7 +36,7 @@ class L2DeepFool(Attack):
         self.candidates = checks.count('candidates', candidates, low=2)
         self.normalize_output = checks.flag('normalize_output', normalize_output)
         self.compact = checks.flag('compact', compact)
-        self._searched = self._compiled(self._search, IMAGES, LABELS)
+        self._searched = compiled(self._search, IMAGES, LABELS)
 
     def _run(self, x, y, rng):
         return Proposal(*self._searched(x, y))

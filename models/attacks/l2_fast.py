@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .. import checks
-from .base import Attack, Net, Proposal
+from .base import Attack, Net
 from .ddn import DDN
 from .fmn import FMN
+from .results import Proposal
 
 
 class L2Fast(Attack):

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from .. import checks
 from . import ops
-from .base import LABELS, Attack, Net, Proposal
-from .gradient_descent import budgets
+from .balls import Linf
+from .base import Net
+from .descent import Way
+from .results import Proposal
+from .within_budgets import BudgetAttack
 
-_IMAGES64, _NUMBER64 = tf.TensorSpec([None, None, None, None], tf.float64), tf.TensorSpec([], tf.float64)
+
+class _Points(Linf):
+    """The L-infinity ball, whose points are clipped as the original clips them: themselves, not their differences from
+    the clean image, which round otherwise."""
+
+    def onto(self, x, clean, eps):
+        return tf.clip_by_value(x, clean - ops.per_image(eps), clean + ops.per_image(eps))
 
 
-class LinfPGDAttack(Attack):
+class LinfPGDAttack(BudgetAttack):
     """The smallest of given budgets within which signed gradient steps end at a wrong class.
 
     The objective is the original's: minus ``relu(correct - wrong + 50)``, where ``wrong`` is the maximum over the
@@ -44,56 +52,25 @@ class LinfPGDAttack(Attack):
     """
 
     norm = 'Linf'
-    has_budgets = True
     depends_on_scale = True
+    _stops = False
+    _exact = True  # as in the original, whose network sees float32
 
     def __init__(self, model: Net, eps_list: Sequence[float] = (0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.3), k: int = 100,
                  a: float = 0.1, repeat: int = 50, random_start: bool = True, loss_func: str = 'cw'):
-        super().__init__(model)
         checks.one_of('loss_func', loss_func, ('cw',))
-        self.eps_list = budgets('Linf', eps_list)
-        self.k = checks.count('k', k)
-        self.a = checks.number('a', a)
-        self.repeat = checks.count('repeat', repeat) if random_start else 1
-        self.random_start = checks.flag('random_start', random_start)
-        self._descended = self._compiled(self._descend, _IMAGES64, _IMAGES64, LABELS, _NUMBER64, _NUMBER64)
+        super().__init__(model, _Points(), eps_list, k, a, repeat, random_start)
 
     def _propose(self, x, y, done, rng):
         every = self._run(x, y, rng)
         return Proposal(*(a[~done] for a in every))
 
-    def _run(self, x, y, rng):
-        images, eps, stood_still = np.zeros_like(x), np.full(len(x), np.inf), np.zeros(len(x), bool)
-        active = np.arange(len(x))
-        for budget in self.eps_list:
-            for _ in range(self.repeat):
-                clean = x[active].astype(np.float64)
-                start = clean + rng.uniform(-budget, budget, clean.shape) if self.random_start else clean
-                # NumPy 1 multiplies a float by a float32 array in float32
-                step = float(np.float32(budget * self.a))
-                ends, wrong, still = self._descended(start, clean, y[active], budget, step)
-                stood_still[active] |= still
-                images[active[wrong]], eps[active[wrong]] = ends[wrong], budget
-                active = active[~wrong]
-                if not len(active):
-                    return Proposal(images, np.isfinite(eps), eps, stood_still)
-        return Proposal(images, np.isfinite(eps), eps, stood_still)
+    def _starts(self, x, active, budget, rng):
+        return x[active] + self.ball.draw(x[active].shape, budget, rng)
 
-    def _descend(self, x, clean, y, eps, step):
-        """k steps from x, float64 as in the original; the network sees float32.
-
-        Returns:
-            The images; whether they are misclassified; whether there was no gradient at any of their steps.
-        """
-        still = tf.zeros_like(y, tf.bool)
-        for _ in tf.range(self.k):
-            seen = tf.cast(x, tf.float32)
-            _, gradient = ops.value_and_gradient(self.quick_net, seen, lambda z: self._objective(z, y))
-            still |= ops.linf_norm(gradient) == 0
-            x += step * tf.cast(tf.sign(gradient), tf.float64)
-            x = tf.clip_by_value(tf.clip_by_value(x, clean - eps, clean + eps), *self.bounds)
-        x = tf.cast(x, tf.float32)
-        return x, self._is_wrong_at(x, y), still
+    def _way(self, i, x, y):
+        logits, gradient = ops.value_and_gradient(self.quick_net, x, lambda z: self._objective(z, y))
+        return Way(-gradient, ops.linf_norm(gradient) == 0, logits)
 
     @staticmethod
     def _objective(logits, y):

@@ -9,8 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks
-from .base import IMAGES, LABELS, PER_IMAGE, Attack, Net, Proposal, Rng
+from .balls import Ball, Rng
+from .base import Attack, Net
+from .compiled import IMAGES, LABELS, PER_IMAGE, compiled
 from .gradient_descent import GradientDescentAttack
+from .results import Proposal
 
 START_FACTORS = (0.75, 1.5, 2.25)
 """L2 distances of random starts from the clean image, in units of the least L2 distance found so far."""
@@ -28,14 +31,15 @@ class MinimumNormAttack(Attack):
         model: ``Model``, or any built Keras model that maps images to logits.
         steps: gradient steps of a search.
         starts: number of searches; the first begins at the clean image, the others at random points around it.
+        norm: a name or a ball; None for the class's own.
     """
 
-    def __init__(self, model: Net, steps: int, starts: int):
-        super().__init__(model)
+    def __init__(self, model: Net, steps: int, starts: int, norm: str | Ball | None = None):
+        super().__init__(model, norm)
         self.steps = checks.count('steps', steps)
         self.starts = checks.count('starts', starts)
         self._anywhere = GradientDescentAttack(model, [1.0], k=max(20, self.steps), repeat=2, norm='Linf')
-        self._searched = self._compiled(self._search, IMAGES, LABELS, IMAGES, IMAGES, PER_IMAGE)
+        self._searched = compiled(self._search, IMAGES, LABELS, IMAGES, IMAGES, PER_IMAGE)
 
     @abstractmethod
     def _search(self, x, y, delta, best, best_norm) -> tuple[tf.Tensor, tf.Tensor]:
