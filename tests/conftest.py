@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -73,10 +75,18 @@ def operations_as_they_were():
     config.disable_op_determinism()
 
 
-@pytest.fixture
-def eagerly():
-    """Runs every operation at once: a run of two or three steps takes a quarter of the time, which is tracing."""
+@contextmanager
+def in_eager_mode() -> Iterator[None]:
+    """Runs every operation at once: where there are few, this takes a fraction of the time of tracing them."""
     import tensorflow as tf
     tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def eagerly():
+    with in_eager_mode():
+        yield
