@@ -16,8 +16,8 @@ import pytest
 RECORD = 1500
 """Bytes that res keeps of an accepted epoch, with malloc's own; 1,430 were measured."""
 NUMBER = 800
-"""Bytes that TensorFlow keeps, for good, of each new number that is made a tensor; 600 to 1,000 were measured. An attempt
-makes one, its seed; an epoch two more, its frame and the steps before it."""
+"""Bytes that TensorFlow keeps, for good, of each new number that is made a tensor; 600 to 1,000 were measured. An
+attempt makes one, its seed; an epoch two more, its frame and the steps before it."""
 
 
 class Mallinfo(ctypes.Structure):
