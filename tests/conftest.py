@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -71,3 +73,20 @@ def operations_as_they_were():
     yield
     from tensorflow.python.framework import config
     config.disable_op_determinism()
+
+
+@contextmanager
+def in_eager_mode() -> Iterator[None]:
+    """Runs every operation at once: where there are few, this takes a fraction of the time of tracing them."""
+    import tensorflow as tf
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def eagerly():
+    with in_eager_mode():
+        yield

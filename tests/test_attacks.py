@@ -95,7 +95,7 @@ def test_a_misclassified_image_has_distance_zero(name, images, results):
     assert (results[name].distances[:-2] > 0).all()
 
 
-@pytest.mark.parametrize('factor', [1e-30, 1e-3, 1e3, 1e30])
+@pytest.mark.parametrize('factor', [1e-30, 1e30, *(pytest.param(f, marks=pytest.mark.long) for f in (1e-3, 1e3))])
 @pytest.mark.parametrize('name', [name for name in KINDS if name not in ('CarliniL2', 'LinfPGDAttack')])
 def test_distances_do_not_depend_on_the_scale_of_the_logits(name, factor, net, attacks, images, results):
     with scaled(net.net, factor):
@@ -344,7 +344,8 @@ def test_that_network_has_a_loss_below_1e_300_and_no_cross_entropy_gradient(far_
     assert (tape.gradient(loss, images).numpy() == 0).all()
 
 
-@pytest.mark.parametrize('name', ['PGD', 'PGD L2', 'IFGSM', 'DDN', 'FMN', 'L2DeepFool', 'L2Fast', 'LinfPGDAttack'])
+@pytest.mark.parametrize('name', ['PGD', 'DDN', 'L2DeepFool', 'LinfPGDAttack', *(
+    pytest.param(name, marks=pytest.mark.long) for name in ('PGD L2', 'IFGSM', 'FMN', 'L2Fast'))])
 def test_attacks_find_there_what_they_find_on_the_rescaled_network(name, far_trained):
     model, x, y = far_trained
     attack = KINDS[name](model)

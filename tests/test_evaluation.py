@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import in_eager_mode
 from runs import FLAGS, Stop, die_in, train
 
 import core
@@ -150,7 +151,8 @@ def test_an_evaluation_killed_in_mid_batch_goes_on_to_the_same_result(archived, 
 def uninterrupted(archived, tmp_path_factory):
     """An evaluation of two epochs in three batches, from its start to its end."""
     out = tmp_path_factory.mktemp('uninterrupted') / 'out'
-    core.run({**ATTACK, 'log': str(archived), 'eid': [6, 12], 'attack_K': 3, 'eval_log': str(out)})
+    with in_eager_mode():
+        core.run({**ATTACK, 'log': str(archived), 'eid': [6, 12], 'attack_K': 3, 'eval_log': str(out)})
     return out
 
 
@@ -159,7 +161,7 @@ def uninterrupted(archived, tmp_path_factory):
 @pytest.mark.parametrize('number', [n if n in (1, 5, 8) else pytest.param(n, marks=pytest.mark.long)
                                     for n in range(1, 14)])
 def test_an_evaluation_that_died_before_or_after_any_write_goes_on_to_the_same_result(
-        function, number, before, run, uninterrupted, monkeypatch):
+        function, number, before, eagerly, run, uninterrupted, monkeypatch):
     flags = {**ATTACK, 'eid': [6, 12], 'attack_K': 3, 'eval_log': 'out'}
     with monkeypatch.context() as m:
         die_in(m, function, number, before)
@@ -174,7 +176,7 @@ def test_an_evaluation_that_died_before_or_after_any_write_goes_on_to_the_same_r
 @pytest.mark.parametrize('function', ['fsync', 'replace'])
 @pytest.mark.parametrize('number', [2, 8, *(pytest.param(n, marks=pytest.mark.long) for n in (5, 9))])
 def test_a_write_that_fails_ends_an_evaluation_in_one_sentence_and_it_goes_on(
-        function, number, run, uninterrupted, monkeypatch):
+        function, number, eagerly, run, uninterrupted, monkeypatch):
     flags = {**ATTACK, 'eid': [6, 12], 'attack_K': 3, 'eval_log': 'out'}
     original, calls = getattr(os, function), []
 

@@ -246,7 +246,7 @@ def test_its_decisions_are_those_of_the_projects_own_training_loop(data):
     np.testing.assert_allclose(history['log_loss'], log_losses, rtol=1e-4)
 
 
-@pytest.mark.parametrize('jit_compile', [False, True])
+@pytest.mark.parametrize('jit_compile', [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_rejected_epoch_leaves_no_trace_in_weights_moving_statistics_or_optimizer(jit_compile, data):
     net = network(L.Conv2D(4, 3), L.BatchNormalization(), L.ReLU())
     net.compile(keras.optimizers.SGD(momentum=0.5), HPSparseSoftmaxCrossEntropy(log_frame=0.0), jit_compile=jit_compile)
@@ -339,8 +339,9 @@ def assert_same_stats(stats, expected):
         np.testing.assert_allclose(value, expected[key], rtol=1e-5, atol=1e-12, err_msg=key)
 
 
-@pytest.mark.parametrize('bias_mode, act_type', [(BiasMode.NONE, 'relu'), (BiasMode.FIRST_LAYER, 'relu'),
-                                                 (BiasMode.ALL, 'relu'), (BiasMode.NONE, 'relu2')])
+@pytest.mark.parametrize('bias_mode, act_type', [
+    pytest.param(BiasMode.NONE, 'relu', marks=pytest.mark.long), (BiasMode.FIRST_LAYER, 'relu'),
+    pytest.param(BiasMode.ALL, 'relu', marks=pytest.mark.long), (BiasMode.NONE, 'relu2')])
 def test_the_statistics_are_those_of_the_projects_own_model(bias_mode, act_type, data):
     model = SimpleSequential('m', (8, 8, 1), CNN, bias_mode, act_type=act_type, seed=1)
     expected = [model.get_stats((data, data))[0]]

@@ -7,7 +7,6 @@ import os
 import pickle
 import random
 import resource
-import runpy
 import shutil
 import signal
 import subprocess
@@ -24,8 +23,9 @@ import core
 from core import UserError
 from core.workdir import Workdir
 
-FAST = {'lr': ('loss-based-v1', 0.3, 2.0, 2.0), 'archive': ('logloss', 10.0), 'print': False}
-"""A run with many rejected attempts, and a scheduler and an archiver with states."""
+FAST = {'lr': ('loss-based-v1', 0.3, 2.0, 2.0), 'archive': ('logloss', 10.0), 'print': False, 'test_N': 300}
+"""A run with many rejected attempts, and a scheduler and an archiver with states; as many test as training images,
+so that one trace measures both."""
 
 
 def resume(log='run', **changes):
@@ -52,9 +52,27 @@ def whole(tmp_path_factory):
     return contents(path)
 
 
+@pytest.fixture(scope='module')
+def begun(tmp_path_factory):
+    """The working directory of a run of two epochs."""
+    folder = tmp_path_factory.mktemp('begun')
+    with pytest.MonkeyPatch.context() as m:
+        m.chdir(folder)
+        train(**FAST, E=2)
+    return folder / 'run'
+
+
+@pytest.fixture
+def copy(begun):
+    """A copy of it, as ``run`` in the test's own folder."""
+    shutil.copytree(begun, 'run')
+
+
 @pytest.mark.parametrize('before', [pytest.param(True, marks=pytest.mark.long), False])
 @pytest.mark.parametrize('function, number', [
-    *(('fsync', n) for n in (1, 2, 3, 7, 20, 33)), *(('replace', n) for n in (1, 2, 3, 7, 12, 15))])
+    ('fsync', 1), ('fsync', 3), ('fsync', 20), ('replace', 2), ('replace', 7), ('replace', 15),
+    *(pytest.param(function, n, marks=pytest.mark.long) for function, numbers in (
+        ('fsync', (2, 7, 33)), ('replace', (1, 3, 12))) for n in numbers)])
 def test_a_run_that_died_before_or_after_any_write_ends_as_if_it_had_not(function, number, before, whole, monkeypatch):
     with monkeypatch.context() as m:
         die_in(m, function, number, before)
@@ -100,7 +118,7 @@ def test_a_run_killed_at_random_instants_and_resumed_each_time_ends_as_if_it_had
     assert contents() == whole
 
 
-@pytest.mark.parametrize('error', [28, 5])  # ENOSPC, EIO
+@pytest.mark.parametrize('error', [28, pytest.param(5, marks=pytest.mark.long)])  # ENOSPC, EIO
 @pytest.mark.parametrize('function', ['fsync', 'replace'])
 def test_a_write_that_fails_ends_the_run_in_one_sentence_and_it_resumes(function, error, whole, monkeypatch):
     original, calls = getattr(os, function), []
@@ -194,8 +212,7 @@ def test_a_finished_run_is_extended_to_the_longer_run(whole):
     ({'B': 20}, 'run was begun with B=50, so it cannot be resumed with B=20'),
     ({'model': {**FLAGS['model'], 'act_type': 'relu2'}}, 'run was begun with model='),
     ({'lr': 0.1}, 'run was begun with lr=')])
-def test_a_run_is_not_resumed_as_another_one(changes, message):
-    train(**FAST, E=2)
+def test_a_run_is_not_resumed_as_another_one(changes, message, copy):
     before = Path('run/flags.json').read_bytes()
     with pytest.raises(UserError) as e:
         resume(**changes)
@@ -203,8 +220,7 @@ def test_a_run_is_not_resumed_as_another_one(changes, message):
     assert Path('run/flags.json').read_bytes() == before
 
 
-def test_a_run_is_resumed_in_its_own_directory():
-    train(**FAST, E=2)
+def test_a_run_is_resumed_in_its_own_directory(copy):
     with pytest.raises(UserError, match='--resume goes on in the directory that it names; leave out --log'):
         core.Core({**FLAGS, **FAST, 'log': None}, {'resume': 'run', 'log': 'elsewhere'})
 
@@ -242,8 +258,7 @@ def test_a_damaged_state_is_one_sentence_and_nothing_is_lost():
 
 # ---- one process at a time ----
 
-def test_a_second_process_is_refused_and_the_lock_of_one_that_was_killed_is_taken_over(capsys):
-    train(**FAST, E=2)
+def test_a_second_process_is_refused_and_the_lock_of_one_that_was_killed_is_taken_over(copy, capsys):
     with Workdir('run').locked(print):
         code = ('import sys; sys.path.insert(0, {!r})\n'
                 'from core.workdir import Workdir; from core.errors import UserError\n'
@@ -261,8 +276,7 @@ def test_a_second_process_is_refused_and_the_lock_of_one_that_was_killed_is_take
     assert not Workdir('run').lock_path.exists()
 
 
-def test_the_lock_of_another_host_is_not_taken_over():
-    train(**FAST, E=2)
+def test_the_lock_of_another_host_is_not_taken_over(copy):
     Workdir('run').lock_path.write_text(json.dumps({'pid': 7, 'host': 'elsewhere', 'since': 'yesterday'}))
     with pytest.raises(UserError, match='in use by process 7 on elsewhere, since yesterday; if that has ended, delete'):
         resume(E=3)
@@ -278,26 +292,6 @@ def test_a_state_is_of_the_weights_that_were_accepted():
     net = keras.saving.load_model('model.keras')
     for kept, v in zip(weights.values(), net.trainable_variables):
         np.testing.assert_array_equal(kept, v.numpy())
-
-
-@pytest.mark.long
-@pytest.mark.parametrize('quickstart', [False, True])
-def test_memory_is_flat_over_two_thousand_epochs(quickstart, monkeypatch):
-    """Resident memory, after the first tenth; what res keeps of every epoch is included."""
-    from core.tasks.epochs import Training
-    sizes, original = {}, Training._accept
-
-    def accept(self, info):
-        if info['eid'] in (200, 2000):
-            sizes[info['eid']] = int(Path('/proc/self/statm').read_text().split()[1])
-        return original(self, info)
-    monkeypatch.setattr(Training, '_accept', accept)
-    if quickstart:
-        config = runpy.run_path(str(Path(__file__).resolve().parents[1] / 'experiments/exper-quickstart-digits.py'))
-        core.run({**config['FLAGS'], 'E': 2000, 'seed': 1, 'gpu': 'cpu', 'print': False, 'log': 'run'})
-    else:
-        train(E=2000, train_N=100, test_N=20, print=False)
-    assert sizes[2000] / sizes[200] < 1.01, sizes
 
 
 def test_a_run_killed_after_its_last_state_but_before_its_results_gets_them(whole):

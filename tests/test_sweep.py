@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import in_eager_mode
 from runs import FLAGS
 
 import core
@@ -39,6 +40,8 @@ SWEEP = {
     'seeds': [1, 2],
 }
 ONE = {**SWEEP, 'axes': {'noise': SWEEP['axes']['noise']}, 'seeds': [1]}
+
+pytestmark = pytest.mark.usefixtures('eagerly')  # runs of four steps an epoch
 
 
 def sweep(config=SWEEP, path='sweep', settings=None, place=Path()):
@@ -212,7 +215,8 @@ def test_what_an_axis_varies_cannot_be_set(settings, message):
 def finished(tmp_path_factory):
     """The sweep, run from beginning to end, and what it printed."""
     path = tmp_path_factory.mktemp('sweep') / 'sweep'
-    assert sweep(path=str(path)).run() == 0
+    with in_eager_mode():
+        assert sweep(path=str(path)).run() == 0
     return path, (path / 'stdout').read_text()
 
 

@@ -70,14 +70,21 @@ SETTINGS = {'deadline': None, 'database': None, 'print_blob': False, 'derandomiz
 
 @hypothesis.settings(max_examples=60, **SETTINGS)
 @hypothesis.given(MUTATIONS)
-def test_any_flags_run_or_give_a_sentence(mutation):
+def test_any_flags_run_or_give_a_sentence(eagerly, mutation):
     any_flags(mutation)
 
 
 @pytest.mark.long
 @hypothesis.settings(max_examples=600, **SETTINGS)
 @hypothesis.given(MUTATIONS)
-def test_many_flags_run_or_give_a_sentence(mutation):
+def test_many_flags_run_or_give_a_sentence(eagerly, mutation):
+    any_flags(mutation)
+
+
+@pytest.mark.long
+@hypothesis.settings(max_examples=60, **SETTINGS)
+@hypothesis.given(MUTATIONS)
+def test_any_flags_run_in_graphs_or_give_a_sentence(mutation):
     any_flags(mutation)
 
 
@@ -163,7 +170,7 @@ def test_a_refused_run_is_one_sentence_and_leaves_no_directory(changes):
 
 @pytest.mark.long
 @pytest.mark.parametrize('name', KNOWN)
-def test_every_flag_with_every_nasty_value_runs_or_leaves_no_directory(name):
+def test_every_flag_with_every_nasty_value_runs_or_leaves_no_directory(eagerly, name):
     for k, value in enumerate(NASTY):
         place = Path(f'run-{k}')
         try:

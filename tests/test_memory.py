@@ -1,0 +1,73 @@
+"""What a run keeps in memory does not grow, but for the records that end in res."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECORD = 1500
+"""Bytes that res keeps of an accepted epoch, with malloc's own; 1,430 were measured."""
+NUMBER = 800
+"""Bytes that TensorFlow keeps, for good, of each new number that is made a tensor; 600 to 1,000 were measured. An
+attempt makes one, its seed; an epoch two more, its frame and the steps before it."""
+
+
+class Mallinfo(ctypes.Structure):
+    """The system's struct mallinfo2."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        'arena', 'ordblks', 'smblks', 'hblks', 'hblkhd', 'usmblks', 'fsmblks', 'uordblks', 'fordblks', 'keepcost')]
+
+
+def live_bytes() -> int:
+    """Bytes that malloc has given out and not got back: unlike resident memory, the same in every run."""
+    libc = ctypes.CDLL(None)
+    libc.mallinfo2.restype = Mallinfo
+    gc.collect()
+    found = libc.mallinfo2()
+    return found.uordblks + found.hblkhd
+
+
+def resident_bytes() -> int:
+    return int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+def measured_run() -> None:
+    """Trains the quickstart's network on 60 images; prints (attempts, live, resident) after epochs 60 and 200."""
+    import core
+    from core.tasks.epochs import Training
+    accept, sizes = Training._accept, []
+
+    def measuring(self, info):
+        frame = accept(self, info)
+        if info['eid'] in (60, 200):
+            sizes.append((self._attempts, live_bytes(), resident_bytes()))
+        return frame
+    Training._accept = measuring
+    config = runpy.run_path(str(Path(__file__).resolve().parents[1] / 'experiments/exper-quickstart-digits.py'))
+    core.run({**config['FLAGS'], 'train_N': 60, 'test_N': 20, 'B': 60, 'log_frame0': 2.0, 'E': 200, 'archive': 5,
+              'seed': 1, 'gpu': 'cpu', 'print': False, 'log': 'run'})
+    print(json.dumps(sizes))
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'mallinfo2'), reason='only the GNU C library counts its bytes so')
+def test_memory_grows_by_no_more_than_the_records_of_the_epochs():
+    here = Path(__file__).resolve().parent
+    # Python's own objects are counted too, with PYTHONMALLOC.
+    env = {**os.environ, 'PYTHONPATH': f'{here.parent}:{here}', 'PYTHONMALLOC': 'malloc'}
+    done = subprocess.run([sys.executable, '-c', 'import test_memory; test_memory.measured_run()'], env=env,
+                          capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    (begun, live, resident), (ended, live_then, resident_then) = json.loads(done.stdout.splitlines()[-1])
+    print(f'{ended - begun} attempts: {live_then - live} live and {resident_then - resident} resident bytes more')
+    assert live_then - live < 140 * (RECORD + 2 * NUMBER) + (ended - begun) * NUMBER
+    assert resident_then / resident < 1.01
