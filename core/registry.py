@@ -31,6 +31,7 @@ KINDS = {
     'optimizer': Kind('models.optimizers', 'OPTIMIZERS', 'model.opt'),
     'augmentation': Kind('models', 'AUGMENTATIONS', 'augment'),
     'data set': Kind('core.datasets', 'DATASETS', 'dataset'),
+    'task': Kind('core.tasks', 'EVALUATIONS', 'task'),
     'figure': Kind('core.plotting', 'FIGURES', ''),
 }
 """What can be registered."""
@@ -49,7 +50,8 @@ def register(kind: str, name: str, thing: Any) -> None:
             ``models.objectives.Objective``), 'network' (an architecture, see ``models.ARCHITECTURES``), 'scheduler' and
             'archiver' (subclasses of ``models.LRScheduler``, ``models.Archiver``), 'optimizer' (from a learning rate
             and arguments to a Keras optimizer), 'augmentation' (see ``models.augmentation.Augmentation``), 'data set'
-            (from a directory of data, or None, to (images, labels) for training and for testing), 'figure' (from
+            (from a directory of data, or None, to (images, labels) for training and for testing), 'task' (a subclass of
+            ``core.tasks.base.Evaluation``), 'figure' (from
             working directories to a matplotlib figure).
         name: a new one; a name that was registered before is replaced.
         thing: the class or function.

@@ -69,7 +69,7 @@ class Statistics:
         """
         self._require_labels(y, len(x))
         x, y = tensors(x, y)
-        frame = None if log_frame is None else tf.constant(log_frame, tf.float64)
+        frame = None if log_frame is None else tf.constant(np.array(log_frame, np.float64))
         logits, all_loss = (t.numpy()[:len(y)] for t in self._evaluate(
             self.replicas.on_each(x), self.replicas.on_each(y), tf.constant(B or self.eval_batch), frame))
         if not np.isfinite(all_loss).all():
@@ -139,4 +139,4 @@ def _floats(t: Any) -> int:
 def tensors(x, y, *numbers):
     """Images as float32, labels as int64 and numbers as float64 tensors; tensors already so are left where they are."""
     return (tf.convert_to_tensor(x, tf.float32), tf.cast(tf.convert_to_tensor(y), tf.int64),
-            *(tf.constant(v, tf.float64) for v in numbers))
+            *(tf.constant(np.array(v, np.float64)) for v in numbers))

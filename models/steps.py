@@ -158,15 +158,17 @@ class Steps(Stored):
         for i, layer in enumerate(self._drawing):
             layer.seed_generator.state.assign([noise, i])
         x, y = self.replicas.on_each(x), self.replicas.on_each(y)
-        frame = None if log_frame is None else tf.constant(log_frame, tf.float64)
+        # As arrays: TensorFlow keeps for good every Python number that it is given as a constant.
+        frame = None if log_frame is None else tf.constant(np.array(log_frame, np.float64))
         batch_losses: list[float] = []
         while len(batch_losses) < steps:
             start, began = len(batch_losses), time.perf_counter()
             whole = on_steps is None or self.replicas.across_workers  # calls that hang on the time must not meet
             n = steps - start if whole else min(steps - start, self._chunk)
+            numbers = (tf.constant(np.array(v)) for v in (
+                np.int32(noise), np.int64(self._steps_taken), np.int32(start), np.int32(n)))
             batch_losses += self._train_steps(
-                x, y, batches, rates, controls, tf.constant(noise), tf.constant(self._steps_taken, tf.int64),
-                tf.constant(start), tf.constant(n), frame, loss_ub).numpy().tolist()
+                x, y, batches, rates, controls, *numbers, frame, loss_ub).numpy().tolist()
             last = batch_losses[-1]
             if not np.isfinite(last):
                 raise NumericalFailure('the batch loss is not finite', batch_losses[:-1])

@@ -146,8 +146,6 @@ def test_links_and_images_lead_to_what_there_is(page):
     for target in links(page):
         path, _, anchor = target.partition('#')
         file = (page.parent / path).resolve() if path else page
-        if file == ROOT / 'docs/architecture.md' and not file.exists():
-            continue
         assert file.is_file(), f'{name_of(page)} links to {target}'
         assert not anchor or anchor in anchors(file), f'{name_of(page)} links to {target}'
 

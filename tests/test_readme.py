@@ -9,10 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from core.grid import grid_of
 from pages import PAGES, name_of, python_blocks
 
 import core
+from core.flags.likes import resolved
+from core.sweeps.grid import grid_of
 from models import TrainMode
 
 BLOCKS = [(name_of(page), block) for page in PAGES for block in python_blocks(page)]
@@ -61,7 +62,17 @@ def is_a_grid(names: dict[str, Any], out: str) -> None:
     assert len(runs) == 8 and runs[0].flags['model']['opt'] == 'adam'
 
 
-CHECKS = {'pickle.load': is_a_run, 'core.run(': is_a_run, 'core.draw(': is_a_figure, 'certified_radii(': is_certified,
+def is_robust(names: dict[str, Any], out: str) -> None:
+    assert names['stats']['acc'] > 0.8 and names['robust'] > 0.3 and not names['model'].is_homogeneous
+
+
+def is_like_another(names: dict[str, Any], out: str) -> None:
+    flags = resolved(names['FLAGS'])
+    assert flags['E'] == 50 and flags['model']['act_type'] == 'relu2' and flags['B'] == 20
+
+
+CHECKS = {'pickle.load': is_a_run, 'class Adversarial': is_robust, "'like': 'exper": is_like_another,
+          'core.run(': is_a_run, 'core.draw(': is_a_figure, 'certified_radii(': is_certified,
           'train_epoch(': is_a_loop, '.fit(': is_fitted, 'large_margin_losses(': is_a_gradient, 'SWEEP = ': is_a_grid}
 """What is seen of a block in which this stands; the first that fits."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -201,3 +202,11 @@ def test_a_run_whose_thing_is_gone_says_which_file_registered_it_and_runs_none_o
     register_again({'registered': {'objective': {'x': None}}}, Path('run'), ('arch',))
     with pytest.raises(UserError, match="with the objective 'x'"):
         register_again({'registered': {'objective': {'x': None}}}, Path('run'))
+
+
+def test_a_task_from_outside_measures_a_run(trained):
+    said = command('eval.sh', recipe('task'), trained, '--gpu', 'cpu', '--set', 'attack_N=40', '--eval_log', 'out')
+    summary = json.loads(Path('out/summary.json').read_text())
+    assert summary['task'] == 'confusion' and f"acc={100 * summary['epochs']['2']['accuracy']:.2f}%" in said
+    res = pickle.loads(Path('out/res').read_bytes())
+    assert res[2]['confusion'].sum() == 40

@@ -46,8 +46,9 @@ class Attacking(Batches):
     def make(self, model: Model) -> Attack:
         return ATTACKS[self.attack](model, **self.arguments)
 
-    def begin(self) -> None:
-        first = next(attack for _, attack in self.networks.values())
+    def prepare(self) -> None:
+        super().prepare()
+        first = next(attack for _, attack in self.networks.values())  # its norm need not be that of its class
         self.norm, self.ball, self.depends_on_scale = first.norm, first.ball, first.depends_on_scale
         grid = self.flags['attack_eps_list']
         self.grid = list(grid if grid is not None else self.ball.grid)
