@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core.evaluation import attack_arguments, refuse_attack_flags, transfer_arguments
-from core.grid import grid_of
 from pages import PAGES, ROOT, Command, anchors, command_of, commands, links, name_of
 
 import core
 from core.flags import FLAGS, apply_setting, archiver_of, merge, objective_from, parse_setting, scheduler_of
 from core.flags.doc import GROUPS, page as flags_page
+from core.flags.likes import resolved
+from core.sweeps.grid import grid_of
+from core.tasks.arguments import attack_arguments, refuse_attack_flags, transfer_arguments
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
 FOLDERS = {'./run.sh': 'experiments', './eval.sh': 'evals', './plot.sh': 'figures'}
@@ -36,6 +37,12 @@ def config(folder: str, name: str) -> Path:
     return ROOT / folder / f'{STANDS_FOR.get(name, name)}.py'
 
 
+def flags_in(folder: str, name: str) -> dict:
+    """The flags of a config file, which may be like another."""
+    path = config(folder, name)
+    return resolved(runpy.run_path(str(path))['FLAGS'], path.parent)
+
+
 def flags_of(command: Command, given: dict[str, Any]) -> dict[str, Any]:
     """FLAGS as the command has them, checked."""
     flags = dict(given)
@@ -45,7 +52,7 @@ def flags_of(command: Command, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_experiment(command: Command) -> None:
-    flags = flags_of(command, runpy.run_path(str(config('experiments', command.words[0])))['FLAGS'])
+    flags = flags_of(command, flags_in('experiments', command.words[0]))
     frame = flags['log_frame0'] if flags['train_mode'].name == 'USE_FRAME' else None
     objective_from(flags, scheduler_of(flags['lr'], frame)), archiver_of(flags['archive'])
 
@@ -56,7 +63,7 @@ def check_sweep(command: Command) -> None:
 
 
 def check_evaluation(command: Command) -> None:
-    flags = flags_of(command, {**NETWORK, **runpy.run_path(str(config('evals', command.words[0])))['FLAGS']})
+    flags = flags_of(command, {**NETWORK, **flags_in('evals', command.words[0])})
     seen = {'attack': attack_arguments, 'transfer': transfer_arguments, 'kkt': refuse_attack_flags}
     if flags['task'] in seen:
         seen[flags['task']](flags)
@@ -204,7 +211,7 @@ def do(command: Command) -> Any:
     name, *words = command.words
     if command.program == './plot.sh':
         return core.draw(name, *words)
-    flags = runpy.run_path(str(config(FOLDERS[command.program], name)))['FLAGS']
+    flags = flags_in(FOLDERS[command.program], name)
     if command.program == './eval.sh':
         places['log'], few = words[0], FEW[flags['task']]
         settings = [*settings, few] if few else [*settings, *['E=1', 'B=50'] * (flags['task'] == 'train_peek')]
