@@ -27,13 +27,16 @@ class Stop(Exception):
     """Stands for a kill: nothing of the run's own tidying up happens after it."""
 
 
-def die_in(monkeypatch, function: str, number: int, before: bool) -> None:
-    """Makes the process 'die' before or after the given call of a system function that the working directory uses."""
+def die_in(monkeypatch, function: str, number: int, before: bool, of: str = '') -> None:
+    """Makes the process 'die' before or after the given call of a system function that the working directory uses;
+    counted are calls whose first argument ends in ``of``."""
     original, calls = getattr(os, function), []
 
     def dying(*args, **kwargs):
         if len(calls) >= number:  # dead: nothing is written any more
             raise Stop
+        if of and not str(args[0]).endswith(of):
+            return original(*args, **kwargs)
         calls.append(1)
         if len(calls) == number:
             if not before:

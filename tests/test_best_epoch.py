@@ -72,7 +72,7 @@ def test_the_names_it_is_checked_against_are_those_that_are_recorded(validation,
     (('best', 'rho'), "whether 'rho' is better small or large has to be said: ('best', 'rho', 'min') or 'max'"),
     (('best', 'val_acc', 'largest'), "'best' takes 'min' or 'max' after its statistic, not 'largest'"),
     (('best', 7), "'best' takes the name of a statistic, such as 'val_acc', not 7"),
-    (('best',), "'best' takes statistic: ")])
+    (('best',), "archive: 'best' takes statistic, better=None after its name, not ()")])
 def test_statistics_that_are_not_recorded_are_refused_at_the_start(archive, message):
     with pytest.raises(UserError) as e:
         train(**QUICK, archive=archive)
@@ -115,7 +115,7 @@ def test_a_run_that_died_before_or_after_any_write_goes_on_to_the_same_best_epoc
         function, number, before, whole, monkeypatch):
     flags = {**FLAGS, **QUICK, 'E': 4, 'archive': ('best', 'q_min')}
     with monkeypatch.context() as m:
-        die_in(m, function, number, before)
+        die_in(m, function, number, before, of='.keras' if function == 'unlink' else '')
         with pytest.raises(Stop):
             core.run(flags)
     if Workdir('run').state_path.exists() and (best := Workdir('run').best_epoch()) is not None:

@@ -40,7 +40,7 @@ def test_what_is_recorded_and_what_may_change_is_said_by_each_flag():
     assert {'dataset', 'train_N', 'test_N', 'train_fraction', 'label_noise', 'arch', 'model',
             'train_mode'} <= set(RECORDED_FLAGS) and not set(RECORDED_FLAGS) & {'lr', 'E', 'B', 'seed', *PLACES}
     assert set(PLACES) == {'log', 'eval_log', 'gpu', 'threads', 'data_dir'}
-    assert set(CHANGEABLE) == {*PLACES, 'E', 'print', 'tensorboard', 'lr_lb', 'resume', 'like'}
+    assert set(CHANGEABLE) == {*PLACES, 'E', 'print', 'tensorboard', 'monitors', 'lr_lb', 'resume', 'like'}
     assert set(ONCE) == {*PLACES, 'resume', 'like'}
 
 

@@ -210,16 +210,16 @@ def _create(path: Path, record: bytes) -> BinaryIO | None:
         file.write(record)
         file.flush()
         os.link(temporary, path)
+        temporary.unlink()
         return file
     except BaseException as e:
         file.close()
+        temporary.unlink(missing_ok=True)
         if isinstance(e, FileExistsError):
             return None
         if isinstance(e, OSError) and e.errno in _NO_LINKS:
             return _create_without_links(path, record)
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _create_without_links(path: Path, record: bytes) -> BinaryIO | None:
@@ -276,9 +276,9 @@ def _held(path: Path, file: BinaryIO) -> Iterator[None]:
     finally:
         ended.set()
         beating.join()
-        if _is_at(path, file):
-            path.unlink(missing_ok=True)
-        file.close()
+        with file:
+            if _is_at(path, file):
+                path.unlink(missing_ok=True)
 
 
 def _owner(file: BinaryIO) -> dict[str, Any]:
