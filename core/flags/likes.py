@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import runpy
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from models.types import shown
 
 from ..errors import UserError
-from .merging import apply_setting
+from .merging import apply_setting, checked
 
 FOLDERS = tuple(Path(__file__).resolve().parents[2] / name for name in ('experiments', 'evals'))
 """Where the names of config files are looked for, after the folder of the file that says them."""
@@ -34,10 +35,10 @@ def resolved(flags: Mapping[str, Any], place: Path | None = None, seen: Sequence
     like, own = flags.get('like'), {k: v for k, v in flags.items() if k != 'like'}
     result: dict[str, Any] = {}
     if isinstance(like, (str, Path)) and str(like):
-        place = place or Path()
+        like, place = checked('like', like), place or Path()
         if (path := config_file(str(like), place)) is not None:
             result = resolved(dictionary_of(path, 'FLAGS', seen), path.parent, [*seen, path])
-        elif Path(like).expanduser().exists() or '/' in str(like):
+        elif Path(like).exists() or '/' in str(like):
             result = {'like': like}  # what is wrong with it is said where it is read
         else:
             known = sorted({p.stem for folder in (place, *FOLDERS) for p in folder.glob('[!_]*.py')})
@@ -68,12 +69,13 @@ def config_file(like: str, place: Path) -> Path | None:
     if '/' not in like:
         candidates = [folder / f'{like.removesuffix(".py")}.py' for folder in (place, *FOLDERS)]
     elif like.endswith('.py'):
-        candidates = [place / Path(like).expanduser(), Path(like).expanduser()]
+        candidates = [place / like, Path(like)]
     else:
         return None
     for path in candidates:
-        if path.is_file():
-            return path.resolve()
+        with suppress(OSError, ValueError):  # of what cannot be the name of a file
+            if path.is_file():
+                return path.resolve()
     if like.endswith('.py'):
         raise UserError(f"'like' names the config file {like}, which is not there (looked for from {place.resolve()})")
     return None
