@@ -53,9 +53,6 @@ FLAGS: dict[str, Flag] = {
     'task': Flag(
         'train', name_in(TASKS), lambda: listed(TASKS),
         '`train_peek` trains on from archived epochs; `attack`, `certify`, `transfer` and `kkt` measure them'),
-    'options': Flag(
-        {}, instance(dict), "a dictionary of the task's own options",
-        "what only this task has, by name"),
     'dataset': Flag(
         None, path, "a data set's name, or the path of an .npz file",
         '`mnist`, `fashion_mnist`, `cifar10`, `digits`, or an .npz file of your own', recorded=True),
@@ -135,6 +132,9 @@ FLAGS: dict[str, Flag] = {
         may_change_on_resume=True),
     'include_all_rt_loss_in_res': Flag(
         False, **SWITCH, meaning='whether `res` keeps the loss of every batch'),
+    'options': Flag(
+        {}, instance(dict), "a dictionary of the task's own options",
+        "what only this task has, by name"),
     'eid': Flag(
         'last', epochs, "an epoch, a list of epochs, 'last', 'best' or 'all'",
         'the archived epochs that are measured, or trained on from'),
