@@ -17,6 +17,7 @@ from .optimizers import Optimizer
 
 _STEPS = 'steps'
 """The name, in a state, of the number of steps taken."""
+_OF_OPTIMIZER = 'optimizer/'
 
 
 class Stored:
@@ -53,13 +54,17 @@ class Stored:
             ValueError: it is the state of another network or optimizer.
         """
         rest = {k: v for k, v in state.items() if k != _STEPS}
+        # An optimizer's variables are numbered, and called by the names of layers, which Keras may have given anew.
+        called = {_number(name): name for name in self._state_vars() if name.startswith(_OF_OPTIMIZER)}
+        rest = {called.get(_number(name), name) if name.startswith(_OF_OPTIMIZER) else name: v
+                for name, v in rest.items()}
         _assign('state', self._state_vars(), rest)
         self._steps_taken = int(state.get(_STEPS, 0))
 
     def _state_vars(self) -> dict[str, tf.Variable]:
         kept = {} if self.optimizer is None else self.optimizer.state
         own = {} if self.objective is None else self.objective.variables()
-        return {**self.network.weights, **{f'optimizer/{name}': v for name, v in kept.items()},
+        return {**self.network.weights, **{f'{_OF_OPTIMIZER}{name}': v for name, v in kept.items()},
                 **{f'objective/{name}': v for name, v in own.items()}}
 
     def save(self, path: str | os.PathLike) -> None:
@@ -91,6 +96,11 @@ class Stored:
             raise ValueError(f'{os.path.basename(path)} cannot be read: {" ".join(str(e).split())}') from None
         except (KeyError, ValueError, Warning):  # what Keras says is of layers and their variables, not of networks
             raise ValueError(f'{os.path.basename(path)} does not hold the weights of this network') from None
+
+
+def _number(name: str) -> str:
+    """The number of a variable of an optimizer, by its name in a state."""
+    return name.removeprefix(_OF_OPTIMIZER).partition('.')[0]
 
 
 def _assign(what: str, named: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray]) -> None:

@@ -302,7 +302,7 @@ def test_sources_for_other_data_are_refused(runs):
     ({'source': ''}, 'name the run whose network makes the adversarial images, with --set source=logs/RUN'),
     ({'source': 'nowhere'}, 'nowhere is not the working directory of a run'),
     ({'source': 'source', 'source_eid': 7}, 'epoch 7 is not archived in source; archived epochs: 6, 12'),
-    ({'source': 'source', 'source_eid': 'all'}, "source_eid must be an epoch, or 'last'"),
+    ({'source': 'source', 'source_eid': 'all'}, "source_eid must be an epoch, 'last' or 'best'"),
     ({'source_eid': 6}, 'source_eid means nothing without a source'),
     ({'attack_N': 101}, 'attack_N is 101, but the test set of the run has 100 images')])
 def test_evaluations_that_cannot_be_made_are_refused_in_one_sentence(changes, message, runs):

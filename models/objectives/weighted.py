@@ -36,7 +36,8 @@ class Weighted(Objective):
                 raise ValueError(f'each of the terms must be a pair of a weight and an objective, not '
                                  f'{shown(term)}')
         weights = [Control('the weight of an objective', weight) for weight, _ in terms]
-        self.terms = tuple((weight, objective) for weight, (_, objective) in zip(weights, terms) if weight.value)
+        self.terms = tuple((weight.value, objective) for weight, (_, objective) in zip(weights, terms) if weight.value)
+        self._weights = [weight for weight in weights if weight.value]
         if not self.terms:
             raise ValueError('at least one objective must have a weight above 0')
         self._own = [type(objective).losses is not Objective.losses for _, objective in self.terms]
@@ -56,7 +57,7 @@ class Weighted(Objective):
 
     def controls(self, steps: np.ndarray, per_epoch: int) -> Mapping[str, np.ndarray]:
         found = {}
-        for i, (weight, objective) in enumerate(self.terms):
+        for i, (weight, (_, objective)) in enumerate(zip(self._weights, self.terms)):
             if weight.schedule is not None:
                 found[f'{i}.{_WEIGHT}'] = weight(steps, per_epoch)
             found.update({f'{i}..{name}': values for name, values in objective.controls(steps, per_epoch).items()})
@@ -71,11 +72,11 @@ class Weighted(Objective):
 
     def losses_of(self, run: ForwardPass) -> tf.Tensor:
         """From a forward pass alone, of objectives that need no more."""
-        return tf.add_n([weight.value * objective.losses_of(run) for weight, objective in self.terms])
+        return tf.add_n([weight * objective.losses_of(run) for weight, objective in self.terms])
 
     def _weight(self, i: int, batch: Batch) -> Any:
         """As scheduled in a training step, and as given elsewhere."""
-        return batch.controls.get(f'{i}.{_WEIGHT}', self.terms[i][0].value)
+        return batch.controls.get(f'{i}.{_WEIGHT}', self.terms[i][0])
 
     def _part(self, i: int, batch: Batch) -> Batch:
         """The batch with one objective's own controls."""
