@@ -71,25 +71,27 @@ class Steps(Stored):
         if self.augment is not None:
             draws = tf.random.stateless_uniform([tf.size(batch), DRAWS], seed)
             images = self.augment(images, tf.gather(draws, self.replicas.share(tf.range(tf.size(batch)))))
-        given = Batch(self.net, images, labels, True, share, self.replicas.own_seed(tf.random.fold_in(seed, OBJECTIVE)),
-                      step, controls, batch, self.replicas, seed)
+        given = None if self.objective is None else Batch(
+            self.net, images, labels, True, share, self.replicas.own_seed(tf.random.fold_in(seed, OBJECTIVE)), step,
+            controls, batch, self.replicas, seed)
         with tf.GradientTape() as tape:
-            loss = self.replicas.mean(self._losses(given, log_frame), batch)
+            loss = self.replicas.mean(self._losses(images, labels, given, log_frame), batch)
             if self.weight_decay:
                 loss += self._decay(log_frame) / self.replicas.count
             # The rate multiplies the float64 loss, not the gradient: float32 gradients then already carry it, and
             # neither under- nor overflow when the frame is far from 1.
             scaled = rate * loss if self.optimizer is None else loss
         self._update(tape.gradient(scaled, self.vars, unconnected_gradients='zero'), rate)
-        given.apply_updates()
+        if given is not None:
+            given.apply_updates()
         return loss
 
-    def _losses(self, batch: Batch, log_frame) -> tf.Tensor:
-        """Per-sample loss of a training step, float64 [n] in frame units."""
-        if self.objective is not None:
+    def _losses(self, x, y, batch: Batch | None, log_frame) -> tf.Tensor:
+        """Per-sample loss of a training step, float64 [n] in frame units; the batch is what an objective is given."""
+        if batch is not None:
             return self.objective.losses(batch)
-        logits = tf.cast(self.net(batch.x, training=True), tf.float32)
-        return self.hp_sparse_softmax_cross_entropy_with_logits(batch.y, logits, log_frame)
+        logits = tf.cast(self.net(x, training=True), tf.float32)
+        return self.hp_sparse_softmax_cross_entropy_with_logits(y, logits, log_frame)
 
     def _decay(self, log_frame) -> tf.Tensor:
         """The term of weight decay, a float64 scalar in frame units."""
