@@ -29,17 +29,23 @@ def interruptible(call: Callable[[], T]) -> T:
             failures.append(e)
 
     thread = threading.Thread(target=run, daemon=True)
-    with Interrupts().handled():
+    interrupts = Interrupts()
+    with interrupts.handled():
         thread.start()
         while thread.is_alive():
             thread.join(0.1)
+            interrupts.look()
     if failures:
         raise failures[0]
     return results[0]
 
 
 class Interrupts:
-    """Within ``handled()``, Ctrl-C and SIGTERM raise KeyboardInterrupt, but inside ``held()`` only at its end."""
+    """Within ``handled()``, Ctrl-C and SIGTERM raise KeyboardInterrupt, but inside ``held()`` only at its end.
+
+    An interrupt may come while Python calls back what a garbage collection asks for, where it prints an exception and
+    goes on; so it is raised once more at the next end of ``held()``, or by ``look``.
+    """
 
     def __init__(self) -> None:
         self._holding = self._pending = False
@@ -65,12 +71,15 @@ class Interrupts:
             yield
         finally:
             self._holding = False
+        self.look()
+
+    def look(self) -> None:
+        """Raises KeyboardInterrupt if there was an interrupt, once."""
         if self._pending:
             self._pending = False
             raise KeyboardInterrupt
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._holding:
-            self._pending = True
-        else:
+        self._pending = True
+        if not self._holding:
             raise KeyboardInterrupt

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -55,9 +56,20 @@ def copy_stdout(path: Path) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Prints a line at once, above the bars that are shown."""
-    with tqdm.external_write_mode():
-        print(text, flush=True)
+    """Prints a line at once, above the bars that are shown.
+
+    Raises:
+        UserError: it cannot be written, since the disk with the output is full, say.
+    """
+    try:
+        with tqdm.external_write_mode():
+            print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        with suppress(OSError, ValueError):  # what is left in the buffer cannot be written at the end either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+        raise UserError(f'what is printed cannot be written: {e.strerror}') from None
 
 
 @contextmanager
