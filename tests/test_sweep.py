@@ -133,6 +133,7 @@ def test_subsets_that_cannot_be_are_refused(flags, message):
     assert not Path('run').exists()
 
 
+@pytest.mark.long
 def test_an_evaluation_and_a_resumed_run_see_the_training_set_of_the_run():
     flags = {**BASE, 'train_N': 300, 'train_fraction': 0.5, 'label_noise': 0.3, 'seed': 5, 'B': 20, 'gpu': 'cpu'}
     core.run({**flags, 'E': 2, 'log': 'twice'})
@@ -228,6 +229,7 @@ def accuracies(path):
     return found
 
 
+@pytest.mark.long
 def test_a_sweep_leaves_a_directory_for_each_run_and_prints_a_line_for_each(finished):
     path, out = finished
     lines = out.strip().split('\n')
@@ -242,6 +244,7 @@ def test_a_sweep_leaves_a_directory_for_each_run_and_prints_a_line_for_each(fini
     assert record['flags']['objective'] == {'type': 'large-margin', 'top_k': 1} and record['name'] == 'sweep-test'
 
 
+@pytest.mark.long
 def test_a_run_of_a_sweep_is_the_run_that_would_be_made_alone(finished):
     path, _ = finished
     res = core.run({**BASE, 'seed': 2, 'label_noise': 0.5, 'gpu': 'cpu', 'log': 'alone'})
@@ -249,6 +252,7 @@ def test_a_run_of_a_sweep_is_the_run_that_would_be_made_alone(finished):
     assert lines[-1]['stats'] == {k: v for k, v in res['raw'][2]['stats'].items()}
 
 
+@pytest.mark.long
 def test_what_is_finished_is_skipped_and_what_is_missing_made(finished, capsys):
     shutil.copytree(finished[0], 'sweep')
     before = {p: p.stat().st_mtime_ns for p in Path('sweep').rglob('res')}
@@ -264,6 +268,7 @@ def test_what_is_finished_is_skipped_and_what_is_missing_made(finished, capsys):
     assert again == {'sweep/noise-0.5/cross-entropy/seed-1', 'sweep/noise-0/margin-l2/seed-2'}
 
 
+@pytest.mark.long
 def test_a_sweep_that_was_interrupted_goes_on_to_the_same_numbers(finished, monkeypatch):
     """Ctrl-C in the second epoch of the last but one."""
     from core.tasks import epochs as training
@@ -287,6 +292,7 @@ def test_a_sweep_that_was_interrupted_goes_on_to_the_same_numbers(finished, monk
     assert accuracies('sweep') == accuracies(finished[0])
 
 
+@pytest.mark.long
 def test_a_run_that_fails_is_a_line_and_the_others_are_made(capsys):
     config = {**ONE, 'axes': {'rate': {'1e20': {'lr': 1e20, 'loss_ub': 10.0}, '0.05': {}}}}
     assert sweep(config).run() == 1
@@ -296,6 +302,7 @@ def test_a_run_that_fails_is_a_line_and_the_others_are_made(capsys):
     assert sweep(config).run() == 1, 'it is tried again'
 
 
+@pytest.mark.long
 def test_other_settings_are_refused_and_those_it_was_begun_with_remembered(finished, capsys):
     path, _ = finished
     sweep(path=path, settings={'print': True})
@@ -315,6 +322,7 @@ def test_other_settings_are_refused_and_those_it_was_begun_with_remembered(finis
         sweep(one, settings={'E': 2})
 
 
+@pytest.mark.long
 def test_another_seed_or_label_extends_a_sweep():
     one = {**ONE, 'axes': {'noise': {'0': {}}}, 'base': {**BASE, 'E': 1}}
     assert sweep(one).run() == 0
@@ -379,6 +387,7 @@ def test_figures_draw_means_and_deviations_over_seeds_of_what_is_finished(finish
     assert 'over 1 to 2 seeds' in drawing.get_supxlabel() and '5 of 8 runs are finished' in drawing.get_supxlabel()
 
 
+@pytest.mark.long
 def test_the_figure_of_few_data_names_images_and_fractions():
     config = {**ONE, 'base': {**BASE, 'B': 10, 'E': 1},
               'axes': {'loss': {'ce': {}}, 'fraction': {f'{f:g}': {'train_fraction': f} for f in (0.055, 0.5, 1)}}}
@@ -415,28 +424,32 @@ def test_watching_a_sweep_draws_it_when_a_run_has_ended(finished, monkeypatch, c
 
 # ---- the command line and the config files ----
 
-def start(*args, **kwargs):
+def start(*args):
+    """Starts a sweep of four runs."""
+    like = ROOT / 'experiments/sweep-large-margin-digits-noisy.py'
+    sweep = {'like': str(like), 'axes': {'noise': {'0': {}, '0.2': {'label_noise': 0.2}}}}
+    Path('sweep-few.py').write_text(f'import core\n\nif __name__ == "__main__":\n    core.sweep_start({sweep!r})\n')
     env = {**os.environ, 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
-    return subprocess.Popen([ROOT / 'run.sh', 'sweep-large-margin-digits-noisy', '--gpu', 'cpu', '--set', 'E=2',
-                             '--seed', '1', *args], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+    return subprocess.Popen([ROOT / 'run.sh', 'sweep-few.py', '--gpu', 'cpu', '--set', 'E=2', '--seed', '1', *args],
+                            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
 
 
 @pytest.mark.long
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does():
     process = start()
-    assert process.stdout.readline() == '10 runs in logs/sweep-large-margin-digits-noisy\n'
-    assert process.stdout.readline().startswith(' 1 of 10  noise-0/cross-entropy/seed-1  test accuracy')
+    assert process.stdout.readline() == '4 runs in logs/sweep-few\n'
+    assert process.stdout.readline().startswith('1 of 4  noise-0/cross-entropy/seed-1  test accuracy')
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=400)
     assert process.returncode == 1 and 'Traceback' not in err
     assert err.rstrip().endswith('interrupted; what was finished is saved, and the same command goes on: ./run.sh '
-                                 'sweep-large-margin-digits-noisy --gpu cpu --set E=2 --seed 1')
+                                 'sweep-few.py --gpu cpu --set E=2 --seed 1')
     out, err = start().communicate(timeout=400)
-    assert out.rstrip().endswith('10 of 10 runs are finished'), err
+    assert out.rstrip().endswith('4 of 4 runs are finished'), err
     assert 'retracing' not in err
     out, _ = start('--list').communicate(timeout=400)
-    assert out.count('test accuracy') == 10 and out.endswith('10 of 10 runs are finished\n')
+    assert out.count('test accuracy') == 4 and out.endswith('4 of 4 runs are finished\n')
     out, err = start('--set', 'B=10').communicate(timeout=400)
     assert 'was begun with B=20, so it cannot go on with B=10' in err
 

@@ -20,6 +20,9 @@ from ..sweeps.grid import grid_of
 from ..sweeps.running import Sweep
 from .command_line import parse
 
+EXPERIMENTS = Path(__file__).resolve().parents[2] / 'experiments'
+"""Whose files run.sh knows by their names."""
+
 
 def sweep_start(sweep: Mapping[str, Any]) -> None:
     """Runs a config file's SWEEP with the command line's options; what a config file calls when it is started.
@@ -66,7 +69,8 @@ def _main(argv: list[str], config: Mapping[str, Any]) -> None:
         if sweep.run():
             sys.exit(1)
     except (KeyboardInterrupt, Interrupted):
-        again = shlex.join(['./run.sh', file.stem, *sys.argv[1:]])
+        name = file.stem if file.resolve().parent == EXPERIMENTS else str(file)
+        again = shlex.join(['./run.sh', name, *sys.argv[1:]])
         print(f'interrupted; what was finished is saved, and the same command goes on: {again}', file=sys.stderr)
         sys.stdout.flush(), sys.stderr.flush()
         os._exit(1)  # TensorFlow may be busy in a thread, and does not survive Python's tidying up
