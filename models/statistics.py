@@ -28,12 +28,23 @@ class Statistics:
     hp_sparse_softmax_cross_entropy_with_logits: Callable[..., tf.Tensor]
 
     def _prepare_statistics(self) -> None:
-        self._evaluate = tf.function(self._logits_and_losses, reduce_retracing=True)
+        self._evaluate: dict[tuple[Any, ...], Callable[..., Any]] = {}
         sizes = [_floats(t) for layer in self.net._flatten_layers() for node in layer._inbound_nodes
                  for t in node.output_tensors]
         self.eval_batch = max(1, EVAL_BYTES // (4 * max(sizes, default=_floats(self.net.outputs[0]))))
 
-    def _logits_and_losses(self, x, y, batch_size, log_frame):
+    def _evaluated(self, x: tf.Tensor, y: tf.Tensor, *numbers: tf.Tensor) -> list[tf.Tensor]:
+        """Logits and losses, compiled once for any number of images: training and test set go the same way."""
+        kind = x.shape[1:], len(numbers)
+        if kind not in self._evaluate:
+            signature = [tf.TensorSpec([None, *kind[0]], x.dtype), tf.TensorSpec([None], y.dtype),
+                         *(tf.TensorSpec([], n.dtype) for n in numbers)]
+            several = self.replicas.count > 1  # their arguments are no tensors
+            self._evaluate[kind] = tf.function(self._logits_and_losses, None if several else signature,
+                                               reduce_retracing=several)
+        return self._evaluate[kind](self.replicas.on_each(x), self.replicas.on_each(y), *numbers)
+
+    def _logits_and_losses(self, x, y, batch_size, log_frame=None):
         return self.replicas.concat(self._logits_and_losses_of_part, x, y, batch_size, log_frame)
 
     def _logits_and_losses_of_part(self, x, y, batch_size, log_frame):
@@ -69,9 +80,9 @@ class Statistics:
         """
         self._require_labels(y, len(x))
         x, y = tensors(x, y)
-        frame = None if log_frame is None else tf.constant(np.array(log_frame, np.float64))
-        logits, all_loss = (t.numpy()[:len(y)] for t in self._evaluate(
-            self.replicas.on_each(x), self.replicas.on_each(y), tf.constant(B or self.eval_batch), frame))
+        frame = [] if log_frame is None else [tf.constant(np.array(log_frame, np.float64))]
+        logits, all_loss = (t.numpy()[:len(y)] for t in self._evaluated(
+            x, y, tf.constant(B or self.eval_batch), *frame))
         if not np.isfinite(all_loss).all():
             raise NumericalFailure('the loss is not finite')
         return {'loss': float(all_loss.mean()), 'acc': float((logits.argmax(axis=1) == y.numpy()).mean()), 'y_': logits}

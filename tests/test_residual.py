@@ -58,6 +58,7 @@ def test_by_default_it_is_the_network_of_the_paper():
     assert model.net.output_shape == (None, 10) and [len(vs) for vs in model.layer_vars.values()] == [2] + 21 * [1]
 
 
+@pytest.mark.long
 def test_batch_norm_follows_each_convolution_and_is_kept_rolled_back_and_saved(x):
     model = Residual('m', (8, 8, 1), seed=1, batch_norm=True, **SMALL)
     w, y = model.weights(), np.array([0, 1, 2])
@@ -119,6 +120,7 @@ def test_a_saved_model_opens_in_keras_and_its_objective_trains(model, x):
         LargeMargin('all').losses(trained.net, x, y, True)
 
 
+@pytest.mark.long
 def test_a_run_trains_it_and_evaluations_take_it():
     flags = {'arch': 'residual', 'model': {**SMALL, 'repeats': 1}, 'lr': 0.1, 'train_mode': TrainMode.NORMAL, 'E': 2}
     _, attempts = train(**flags)
@@ -134,10 +136,10 @@ def test_a_run_trains_it_and_evaluations_take_it():
 
 @pytest.mark.parametrize('model, message', [
     ({'widths': []}, 'model: widths must be a list of numbers of channels, one for each stage, not []'),
-    ({'widths': [16, 0]}, 'model: widths must be a list of numbers of channels, one for each stage, not [16, 0]'),
-    ({'repeats': 0}, 'model: repeats must be a number of units in a stage, at least 1, not 0'),
+    ({'widths': [16, 0]}, 'model: each of widths must be a whole number of at least 1, not 0'),
+    ({'repeats': 0}, 'model: repeats must be a whole number of at least 1, not 0'),
     ({'batch_norm': 1}, 'model: batch_norm must be True or False, not 1'),
-    ({'num_labels': True}, 'model: num_labels must be a number of classes, at least 2, not True'),
+    ({'num_labels': True}, 'model: num_labels must be a whole number of at least 2, not True'),
     ({'num_labels': 5}, 'model: the network has 5 outputs, but the data set has the label 9'),
     ({'description': []}, "there is no flag 'model.description'")])
 def test_what_describes_no_network_is_refused(model, message):

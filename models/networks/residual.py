@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any
 
 import keras
 import numpy as np
 
+from ..checks import count, flag
 from ..types import BiasMode, shown
 from .initializers import InitPolicy
 from .network import CountedLayer, Network, originals_names, variables_of
@@ -58,8 +58,7 @@ def residual(input_shape: Sequence[int], widths: Sequence[int] = (16, 32, 64), r
         ValueError: numbers that describe no network, or an unknown name.
     """
     _check(input_shape, widths, repeats, num_labels)
-    if not isinstance(batch_norm, bool):
-        raise ValueError(f'batch_norm must be True or False, not {shown(batch_norm)}')
+    flag('batch_norm', batch_norm)
     builder = _Builder(tuple(int(n) for n in input_shape), tuple(widths), repeats, require_bias_mode(bias_mode),
                        batch_norm)
     net = builder.build(num_labels)
@@ -74,15 +73,15 @@ def residual(input_shape: Sequence[int], widths: Sequence[int] = (16, 32, 64), r
 
 
 def _check(input_shape: Sequence[int], widths: Any, repeats: Any, num_labels: Any) -> None:
-    if not isinstance(widths, (list, tuple)) or not widths or not all(_count(n) for n in widths):
+    if not isinstance(widths, (list, tuple)) or not widths:
         raise ValueError('widths must be a list of numbers of channels, one for each stage, not ' + shown(widths))
-    if not _count(repeats):
-        raise ValueError(f'repeats must be a number of units in a stage, at least 1, not {shown(repeats)}')
+    for width in widths:
+        count('each of widths', width)
+    count('repeats', repeats)
     if repeats * len(widths) > MOST_UNITS:
         raise ValueError(f'a network of {shown(repeats * len(widths))} units is more than can be built; at most, '
                          f'there are {MOST_UNITS}')
-    if not _count(num_labels) or num_labels < 2:
-        raise ValueError(f'num_labels must be a number of classes, at least 2, not {shown(num_labels)}')
+    count('num_labels', num_labels, 2)
     if 9 * max(widths) ** 2 > LARGEST_KERNEL or max(widths) * num_labels > LARGEST_KERNEL:
         raise ValueError(f'widths and num_labels must give no layer of more than {LARGEST_KERNEL:.0e} weights, as '
                          f'{shown(widths)} and {shown(num_labels)} do')
@@ -144,7 +143,3 @@ class _Builder:
             layer.kernel.assign(factor * init.weight_init(seeds[2 * i])(layer.kernel.shape, dtype='float32'))
             if layer.use_bias:
                 layer.bias.assign(init.bias_init(seeds[2 * i + 1])(layer.bias.shape, dtype='float32'))
-
-
-def _count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
