@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -39,6 +41,42 @@ def reference_npz(name: str, folder: Path = REFERENCE) -> dict[str, np.ndarray]:
 def pytest_configure(config: pytest.Config) -> None:
     """Takes the devices before a test module is imported, which may make a layer and so start TensorFlow."""
     use_device('cpu,cpu,cpu')  # tests of one device use the first of these parts
+
+
+_measured: set[tuple[str, str]] = set()
+"""Files and test functions whose first case has run."""
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item):
+    """Measures coverage in the first case of each test alone: it makes TensorFlow's tracing half as slow again, and a
+    test's other cases go the same ways. Fixtures that cases share are made by the first."""
+    coverage = sys.modules.get('coverage')
+    measuring = coverage and coverage.Coverage.current()
+    case = str(item.path), getattr(item, 'originalname', item.name)
+    if not measuring or case not in _measured:
+        _measured.add(case)
+        return (yield)
+    of_subprocesses = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith('COVERAGE_')}
+    measuring.stop()
+    try:
+        return (yield)
+    finally:
+        measuring.start()
+        os.environ.update(of_subprocesses)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of tests marked long(after=n), the first n cases are not long."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for item in items:
+        long = [mark for mark in item.own_markers if mark.name == 'long']
+        if long and all('after' in mark.kwargs for mark in long):
+            test = str(item.path), item.originalname
+            seen[test] += 1
+            if seen[test] <= long[0].kwargs['after']:
+                item.own_markers = [mark for mark in item.own_markers if mark.name != 'long']
 
 
 @pytest.fixture(scope='session')

@@ -139,6 +139,7 @@ def test_the_originals_experiments_are_all_there():
             assert f'exper-final-{data}-{variant}' in names
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('path', EXPERIMENTS, ids=lambda p: p.stem)
 def test_an_experiment_is_a_flags_dictionary_that_builds(path):
     flags = merge(resolved(runpy.run_path(str(path))['FLAGS'], path.parent))

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
-from nets import scaled, small_mnist
+from nets import Made, scaled, small_mnist
 
 from models import SimpleSequential
 from models.attacks import ATTACKS, DDN, FGSM, FMN, IFGSM, L2BIM, PGD, CarliniL2, L2DeepFool, L2Fast, LinfPGDAttack
@@ -24,8 +24,6 @@ EPS = [0.05, 0.1, 0.15, 0.2, 0.3, 0.5]
 EPS_L2 = [0.5, 1.0, 1.5, 2.0, 3.0, 5.0]
 CW = {'binary_search_steps': 5, 'max_iterations': 100, 'learning_rate': 0.05}
 KINDS = {
-    'CarliniL2': lambda net: CarliniL2(net, **CW, initial_const=0.1),
-    'CarliniL2 normalised': lambda net: CarliniL2(net, **CW, initial_const=100, normalize_output=True),
     'LinfPGDAttack': lambda net: LinfPGDAttack(net, EPS, k=20, repeat=2),
     'L2BIM': lambda net: L2BIM(net, search_steps=8),
     'L2DeepFool': lambda net: L2DeepFool(net, steps=50),
@@ -39,6 +37,8 @@ KINDS = {
     'IFGSM L2': lambda net: IFGSM(net, EPS_L2, norm='L2'),
     'PGD': lambda net: PGD(net, EPS, k=20, repeat=2),
     'PGD L2': lambda net: PGD(net, EPS_L2, k=20, repeat=2, norm='L2'),
+    'CarliniL2': lambda net: CarliniL2(net, **CW, initial_const=0.1),
+    'CarliniL2 normalised': lambda net: CarliniL2(net, **CW, initial_const=100, normalize_output=True),
 }
 
 
@@ -62,7 +62,7 @@ def images(mnist_images):
 
 @pytest.fixture(scope='module')
 def results(attacks, images):
-    return {name: attack.attack(*images, np.random.default_rng(0)) for name, attack in attacks.items()}
+    return Made(lambda name: attacks[name].attack(*images, np.random.default_rng(0)), KINDS)
 
 
 def test_every_attack_is_tested():
@@ -70,6 +70,7 @@ def test_every_attack_is_tested():
     assert {type(make(net)) for make in KINDS.values()} == set(ATTACKS.values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', KINDS)
 def test_results_are_in_the_box_misclassified_and_as_far_as_they_say(name, net, attacks, images, results):
     (x, y), result, attack = images, results[name], attacks[name]
@@ -88,6 +89,7 @@ def test_results_are_in_the_box_misclassified_and_as_far_as_they_say(name, net, 
         assert (result.distances <= result.eps * (1 + 1e-6)).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', KINDS)
 def test_a_misclassified_image_has_distance_zero(name, images, results):
     assert (results[name].distances[-2:] == 0).all() and results[name].success[-2:].all()
@@ -95,6 +97,7 @@ def test_a_misclassified_image_has_distance_zero(name, images, results):
     assert (results[name].distances[:-2] > 0).all()
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('factor', [1e-30, 1e30, *(pytest.param(f, marks=pytest.mark.long) for f in (1e-3, 1e3))])
 @pytest.mark.parametrize('name', [name for name in KINDS if name not in ('CarliniL2', 'LinfPGDAttack')])
 def test_distances_do_not_depend_on_the_scale_of_the_logits(name, factor, net, attacks, images, results):
@@ -107,6 +110,7 @@ def test_distances_do_not_depend_on_the_scale_of_the_logits(name, factor, net, a
         np.testing.assert_array_equal(result.eps, results[name].eps)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('factor', [2.0 ** -10, 2.0 ** 10])
 def test_normalised_cw_does_not_depend_on_the_scale_of_the_logits(factor, net, attacks, images, results):
     """By powers of two, which change no rounding."""
@@ -115,6 +119,7 @@ def test_normalised_cw_does_not_depend_on_the_scale_of_the_logits(factor, net, a
     np.testing.assert_array_equal(result.distances, results['CarliniL2 normalised'].distances)
 
 
+@pytest.mark.long
 def test_cw_depends_on_the_scale_of_the_logits_and_says_so(net, attacks, images, results):
     with scaled(net.net, 1e-3):
         result = attacks['CarliniL2'].attack(*images)
@@ -123,6 +128,7 @@ def test_cw_depends_on_the_scale_of_the_logits_and_says_so(net, attacks, images,
     assert attacks['CarliniL2'].depends_on_scale and not attacks['CarliniL2 normalised'].depends_on_scale
 
 
+@pytest.mark.long
 def test_attacks_agree_on_the_distance_as_far_as_they_can(results):
     """Minimising attacks end within a few per cent of each other, and none is below the certificate's order."""
     best = np.min([results[n].distances for n in ('DDN', 'FMN', 'L2Fast', 'CarliniL2')], axis=0)[:-2]
@@ -131,6 +137,7 @@ def test_attacks_agree_on_the_distance_as_far_as_they_can(results):
         assert 1 <= np.median(results[name].distances[:-2] / best) < ratio, name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('make', [
     lambda net, compact: L2DeepFool(net, steps=50, compact=compact),
     lambda net, compact: L2BIM(net, search_steps=5, compact=compact),
@@ -142,6 +149,7 @@ def test_leaving_out_finished_images_changes_no_result(make, net, images):
     np.testing.assert_allclose(compact.distances, whole.distances, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_finished_images_do_leave_the_batch(images):
     """Counted by the network itself, in the loop of DeepFool."""
     seen = []
@@ -159,6 +167,7 @@ def _counted(x, seen, inner):
         return inner(tf.identity(x))
 
 
+@pytest.mark.long
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_image_of_the_box_keeps_the_contract(data, net, attacks):
@@ -286,6 +295,7 @@ def train_linear(digits, classes):
     return model, x, y, distances
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('make', [
     lambda net: L2DeepFool(net, overshoot=1e-4), lambda net: DDN(net, 300, 0.1, 0.001, init_epsilon=None),
     lambda net: FMN(net, 300), lambda net: L2Fast(net, 200, 3),
@@ -296,6 +306,7 @@ def test_on_a_linear_network_an_attack_finds_the_boundary(make, linear_pair):
     np.testing.assert_allclose(make(model).attack(x, y).distances, distances, rtol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('make', [lambda net: L2DeepFool(net, overshoot=1e-4), lambda net: L2Fast(net, 200, 3)],
                          ids=['L2DeepFool', 'L2Fast'])
 def test_on_a_linear_network_an_attack_finds_the_nearest_of_nine_boundaries(make, linear):
@@ -304,6 +315,7 @@ def test_on_a_linear_network_an_attack_finds_the_nearest_of_nine_boundaries(make
     np.testing.assert_allclose(make(model).attack(x, y).distances, distances, rtol=1e-3)
 
 
+@pytest.mark.long
 def test_on_a_linear_network_the_certificate_is_the_distance(linear):
     model, x, y, distances = linear
     last, below = lipschitz(model)
@@ -311,6 +323,7 @@ def test_on_a_linear_network_the_certificate_is_the_distance(linear):
     np.testing.assert_allclose(certified_radii(model.net(x).numpy(), y, last, 1.0), distances, rtol=1e-3)
 
 
+@pytest.mark.long
 def test_no_attack_goes_below_the_certificate(net, images, results):
     x, y = images
     last, below = lipschitz(net)
@@ -344,6 +357,7 @@ def test_that_network_has_a_loss_below_1e_300_and_no_cross_entropy_gradient(far_
     assert (tape.gradient(loss, images).numpy() == 0).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', ['PGD', 'DDN', 'L2DeepFool', 'LinfPGDAttack', *(
     pytest.param(name, marks=pytest.mark.long) for name in ('PGD L2', 'IFGSM', 'FMN', 'L2Fast'))])
 def test_attacks_find_there_what_they_find_on_the_rescaled_network(name, far_trained):

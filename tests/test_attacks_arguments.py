@@ -88,6 +88,7 @@ def test_no_images_give_no_results(make, net):
     assert result.images.shape == (0, 4, 4, 1) and len(result.success) == len(result.distances) == 0
 
 
+@pytest.mark.long
 def test_a_seed_stands_for_a_source_of_random_numbers(net):
     x = np.random.default_rng(0).uniform(size=(6, 4, 4, 1)).astype(np.float32)
     y = net(x).numpy().argmax(axis=1)

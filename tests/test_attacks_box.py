@@ -63,6 +63,7 @@ def attacks(linear):
     return {name: make(linear) for name, make in [*((n, m) for n, (m, _) in LEAST.items()), *WITHIN.items()]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('bias', [0.0, 4.0])
 @pytest.mark.parametrize('kind', ['inner', 'black and white', 'black', 'white', 'grey', 'clipped'])
 def test_every_image_is_found_at_the_distance_that_the_box_leaves(kind, bias, linear, attacks):
@@ -92,6 +93,7 @@ def test_more_steps_do_not_lose_images(linear):
         assert FMN(linear, steps=steps).attack(x, y).success.all()
 
 
+@pytest.mark.long
 def test_a_black_image_of_a_network_without_biases_is_a_tie_with_no_gradient():
     """All logits are 0 there, and class 0 is predicted; any other image may be of another class."""
     keras.utils.set_random_seed(0)

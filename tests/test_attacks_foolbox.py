@@ -33,6 +33,7 @@ def ours(attack, mnist_images):
     return attack.attack(*(a[:24] for a in mnist_images.train), np.random.default_rng(0)).distances
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('make, theirs', [
     (lambda net: DDN(net, 50), lambda: foolbox.attacks.DDNAttack(steps=50)),
     (lambda net: FMN(net, 50), lambda: foolbox.attacks.L2FMNAttack(steps=50)),
@@ -49,6 +50,7 @@ def test_fast_is_tighter_than_every_attack_of_foolbox(net, mnist_images, foolbox
     assert np.median(fast) <= np.median(best) and (fast > 1.1 * best).mean() <= 0.01
 
 
+@pytest.mark.long
 def test_deepfool_takes_the_same_steps(net, mnist_images, foolbox_finds):
     """Foolbox 3 lengthens the sum of the steps by the overshoot, ours each step, as Foolbox 2 did; without overshoot,
     with the steps counted, they are the same."""
@@ -56,6 +58,7 @@ def test_deepfool_takes_the_same_steps(net, mnist_images, foolbox_finds):
     np.testing.assert_allclose(ours(L2DeepFool(net, 50, overshoot=1e-3), mnist_images), theirs, rtol=0.02)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('make, theirs', [
     (lambda net: FGSM(net, [0.1]), lambda: foolbox.attacks.FGSM()),
     (lambda net: IFGSM(net, [0.1], k=10, a=0.25),

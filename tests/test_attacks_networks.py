@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as L
+from nets import Made, Subclassed, subclassed
 
 from models.attacks import DDN, FGSM, FMN, IFGSM, L2BIM, PGD, CarliniL2, L2DeepFool, L2Fast, LinfPGDAttack
 
@@ -28,23 +29,6 @@ def sequential(policy):
     return keras.Sequential([keras.Input((8, 8, 1)), *layers(policy)])
 
 
-class Subclassed(keras.Model):
-    def __init__(self, policy):
-        super().__init__(dtype=policy)
-        self.chain = layers(policy)
-
-    def call(self, x):
-        for layer in self.chain:
-            x = layer(x)
-        return x
-
-
-def subclassed(policy):
-    net = Subclassed(policy)
-    net(np.zeros((1, 8, 8, 1), np.float32))
-    return net
-
-
 def unknown_size(policy):
     """A network whose images may have any size, with the same function."""
     net = keras.Sequential([keras.Input((None, None, 1)), L.Conv2D(6, 3, activation='relu', dtype=policy),
@@ -63,9 +47,10 @@ def trained(digits):
     gaps = np.sort(net(x[:64]).numpy(), axis=1)
     sure = np.flatnonzero((net(x[:64]).numpy().argmax(axis=1) == y[:64]) & (gaps[:, -1] - gaps[:, -2] > 0.5))[:16]
     x, y = x[sure], y[sure]
-    return net.get_weights(), x, y, {name: make(net).attack(x, y, 0) for name, make in KINDS.items()}
+    return net.get_weights(), x, y, Made(lambda name: KINDS[name](net).attack(x, y, 0), KINDS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('factor', [1.0, 2.0 ** -7, 2.0 ** 7])
 @pytest.mark.parametrize('policy', ['mixed_float16', 'mixed_bfloat16'])
 def test_in_half_precision_attacks_find_what_they_find_in_float32_at_any_scale(policy, factor, trained):
@@ -79,7 +64,8 @@ def test_in_half_precision_attacks_find_what_they_find_in_float32_at_any_scale(p
         assert abs(np.median(result.distances) / np.median(found[name].distances) - 1) < 0.1, name
 
 
-@pytest.mark.parametrize('make', [lambda: sequential('float64'), lambda: subclassed('float32')])
+@pytest.mark.long
+@pytest.mark.parametrize('make', [lambda: sequential('float64'), lambda: subclassed(layers)])
 def test_float64_and_subclassed_networks_are_attacked_as_float32_ones(make, trained):
     weights, x, y, found = trained
     net = make()
@@ -91,15 +77,17 @@ def test_float64_and_subclassed_networks_are_attacked_as_float32_ones(make, trai
         np.testing.assert_allclose(result.distances[finite], found[name].distances[finite], rtol=0.02, err_msg=name)
 
 
-@pytest.mark.parametrize('make', [lambda: subclassed('mixed_float16'), lambda: subclassed('mixed_bfloat16')])
-def test_subclassed_networks_in_half_precision_are_attacked(make, trained):
+@pytest.mark.long
+@pytest.mark.parametrize('policy', ['mixed_float16', 'mixed_bfloat16'])
+def test_subclassed_networks_in_half_precision_are_attacked(policy, trained):
     weights, x, y, found = trained
-    net = make()
+    net = subclassed(layers, policy)
     net.set_weights(weights)
     result = KINDS['L2Fast'](net).attack(x, y, 0)
     assert result.success.all() and np.median(result.distances) < 1.1 * np.median(found['L2Fast'].distances)
 
 
+@pytest.mark.long
 def test_a_network_for_images_of_any_size_is_attacked_at_each_size(trained):
     _, x, y, _ = trained
     keras.utils.set_random_seed(0)
@@ -159,7 +147,7 @@ class Single(Subclassed):
     (Single, 'the model gives one logit')])
 def test_a_subclassed_network_that_gives_no_logits_is_refused_when_it_is_asked(kind, message, trained):
     _, x, y, _ = trained
-    net = kind('float32')
+    net = kind(layers('float32'))
     net(x)
     attack = PGD(net, [0.1])
     for n in (1, 16):

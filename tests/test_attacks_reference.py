@@ -71,6 +71,7 @@ def labels_of(name: str, labels: np.ndarray) -> np.ndarray:
     return ARRAYS['targets_cw_targeted'] if carlini(name)['targeted'] else labels
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', CW)
 def test_cw_finds_what_the_original_finds(name, net, attacked):
     settings, (x, labels) = carlini(name), attacked(name)
@@ -98,6 +99,7 @@ def test_cw_finds_what_the_original_finds(name, net, attacked):
         assert abs(errors.mean() / expected.mean() - 1) < stated('and mean rtol')
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('name', CW)
 def test_cw_begins_as_the_original_does(name, net, attacked):
     """The first iterations: the loss of the batch and every image's squared distance."""
@@ -129,6 +131,7 @@ def pgd_budgets(name: str, right: np.ndarray) -> np.ndarray:
     return np.where(right, np.where(lost, np.inf, errors), 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', PGD)
 def test_linf_pgd_finds_what_the_original_finds(name, net, attacked):
     (x, y), (settings, seed) = attacked(name), pgd_settings(name)

@@ -202,6 +202,7 @@ def linear():
     return net, x, logits.argmax(axis=1), np.abs(logits[:, 0] - logits[:, 1]), kernel[:, 0] - kernel[:, 1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', KINDS)
 def test_attacks_find_the_distance_of_a_linear_network_in_any_norm(name, linear):
     """It is the gap over the dual norm of its gradient: a new norm is a new class, and nothing else changes."""

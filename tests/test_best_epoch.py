@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import in_eager_mode
 from runs import FLAGS, Stop, die_in, train
 
 import core
@@ -81,6 +82,7 @@ def test_statistics_that_are_not_recorded_are_refused_at_the_start(archive, mess
         train(**{**QUICK, 'validation_N': 0}, archive=('best', 'val_acc'))
 
 
+@pytest.mark.long
 def test_the_best_epoch_and_the_last_are_kept_and_evaluated_by_name():
     _, history = train(**QUICK, archive=('best', 'q_min', 'min'))
     best = best_of(history, 'q_min', min)
@@ -96,7 +98,8 @@ def test_the_best_epoch_and_the_last_are_kept_and_evaluated_by_name():
 def whole(tmp_path_factory):
     """A run from its start to its end, whose best epoch changes."""
     path = tmp_path_factory.mktemp('whole') / 'run'
-    _, history = train(**{**QUICK, 'E': 4}, archive=('best', 'q_min'), log=str(path))
+    with in_eager_mode():
+        _, history = train(**{**QUICK, 'E': 4}, archive=('best', 'q_min'), log=str(path))
     epochs = [line['stats']['q_min'] for line in history if line['cmd'] == 'go']
     assert sum(value == max(epochs[:k]) for k, value in enumerate(epochs, 1)) >= 3, 'the best changes'
     return path
@@ -107,12 +110,13 @@ def contents(path):
     return history, Workdir(path).archived_epochs(), Workdir(path).best_epoch()
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('function, number, before', [
     *(('unlink', n, before) for n in (1, 2) for before in (True, False)), ('replace', 4, False), ('replace', 5, True),
     *(pytest.param(f, n, b, marks=pytest.mark.long) for f, last in (('fsync', 15), ('replace', 11))
       for n in range(2, last + 1) for b in (True, False))])
 def test_a_run_that_died_before_or_after_any_write_goes_on_to_the_same_best_epoch(
-        function, number, before, whole, monkeypatch):
+        function, number, before, whole, eagerly, monkeypatch):
     flags = {**FLAGS, **QUICK, 'E': 4, 'archive': ('best', 'q_min')}
     with monkeypatch.context() as m:
         die_in(m, function, number, before, of='.keras' if function == 'unlink' else '')

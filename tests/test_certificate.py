@@ -31,6 +31,7 @@ def norm_of(layer: keras.Layer, shape: tuple[int, ...] = (7, 6, 3)) -> tuple[flo
     return lipschitz(chain(layer, shape=shape))[1][layer.name], float(np.linalg.norm(matrix_of(layer, shape), 2))
 
 
+@pytest.mark.long(after=10)
 @pytest.mark.parametrize('options', [
     {'kernel_size': 3, 'padding': 'same'}, {'kernel_size': (5, 3), 'padding': 'same'},
     {'kernel_size': 3, 'padding': 'valid'}, {'kernel_size': 3, 'padding': 'same', 'strides': 2},
@@ -186,6 +187,7 @@ def deepfool(net: keras.Model, x: np.ndarray, y: np.ndarray, steps: int) -> Iter
         yield moved.numpy()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('seed', [0, 2, 3])
 def test_no_attack_and_no_draw_changes_a_class_below_the_radius(seed):
     keras.utils.set_random_seed(seed)

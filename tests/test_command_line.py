@@ -43,6 +43,7 @@ def server():
     server.close()
 
 
+@pytest.mark.long
 def test_a_run_lands_in_logs_under_the_experiment_and_the_date_where_it_was_started(run):
     folder, done = run
     (path,) = (folder / 'logs' / 'exper-quickstart-digits').iterdir()
@@ -51,6 +52,7 @@ def test_a_run_lands_in_logs_under_the_experiment_and_the_date_where_it_was_star
     assert (path / 'model-2.keras').exists()
 
 
+@pytest.mark.long
 def test_settings_of_the_command_line_win_over_the_config_file_and_are_recorded(run):
     folder, done = run
     (path,) = (folder / 'logs' / 'exper-quickstart-digits').iterdir()
@@ -64,6 +66,7 @@ def test_a_gpu_that_does_not_exist_falls_back_to_the_cpu_with_one_warning_line_a
     assert done.stderr == 'warning: there is no GPU 7 that TensorFlow can use here; running on the CPU\n'
 
 
+@pytest.mark.long
 def test_peek_and_figure_are_made_from_the_directory(run):
     folder, _ = run
     (path,) = (folder / 'logs' / 'exper-quickstart-digits').iterdir()
@@ -76,6 +79,7 @@ def test_peek_and_figure_are_made_from_the_directory(run):
     assert (path / 'figure-quickstart.pdf').read_bytes().startswith(b'%PDF')
 
 
+@pytest.mark.long
 def test_several_runs_are_measured_by_one_command_each_in_its_own_directory(run, tmp_path):
     folder, _ = run
     (path,) = (folder / 'logs' / 'exper-quickstart-digits').iterdir()
@@ -91,6 +95,7 @@ def test_several_runs_are_measured_by_one_command_each_in_its_own_directory(run,
     assert found['a'] == found['b'], 'copies of one run'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('script, args, message', [
     ('run.sh', ['exper-quickstart-digits', '--set', 'mdoel.act_type=relu'],
      "error: there is no flag 'mdoel'; did you mean 'model'?"),
@@ -170,6 +175,7 @@ def checkout(tmp_path):
     return root, python
 
 
+@pytest.mark.long
 def test_the_scripts_work_through_a_link_and_with_the_file_name_that_a_shell_completes(tmp_path):
     link = tmp_path / 'with a space'
     link.symlink_to(ROOT / 'run.sh')
@@ -216,6 +222,7 @@ def test_an_environment_that_cannot_be_made_is_one_clear_sentence(checkout, stan
     assert not (root / '.venv/.complete').exists()
 
 
+@pytest.mark.long(after=6)
 @pytest.mark.parametrize('text, message', [
     ('import core\n\nFLAGS = {"E" 3}\n', 'line 3: invalid syntax'),
     ('FLAGS = {}\n  x\n', 'line 2: unexpected indent'),

@@ -162,6 +162,7 @@ def test_data_that_is_nowhere_names_the_directory_and_every_way_out(name, monkey
     assert '\n' not in str(e.value) and not (tmp_path / 'data').exists()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (Path(os.environ.get('TFDS_DATA_DIR', 'unset')) / 'mnist').is_dir(),
                     reason='TFDS_DATA_DIR does not hold mnist')
 def test_mnist_comes_through_tensorflow_datasets():

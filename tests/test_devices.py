@@ -52,6 +52,7 @@ def same_run(a: list, b: list) -> None:
 # ---- a network on several devices ----
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('parts, batch', [(2, 50), (2, 7), (3, 50), (3, 2), (3, 1)])
 @pytest.mark.parametrize('frame', [None, -40.0])
 def test_steps_are_those_of_one_device_for_batches_of_any_size(digits, parts, batch, frame):
@@ -70,6 +71,7 @@ def test_steps_are_those_of_one_device_for_batches_of_any_size(digits, parts, ba
         np.testing.assert_allclose(several.weights()[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('images', [1, 2, 100, 355])
 def test_evaluations_are_split_over_the_devices_and_joined_in_order(digits, images):
     x, y = (a[:images] for a in digits.test)
@@ -99,6 +101,7 @@ def test_a_loss_above_its_bound_on_one_device_is_a_failure(digits):
         net.train_epoch(bad, y, np.arange(60), 20, 0.1, 1.0, loss_ub=100.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('images', [2, 200])
 def test_the_kkt_conditions_are_those_of_one_device(digits, images):
     x, y = (a[:images] for a in digits.train)
@@ -111,6 +114,7 @@ def test_the_kkt_conditions_are_those_of_one_device(digits, images):
 # ---- whole runs, in one process ----
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('parts', [2, pytest.param(3, marks=pytest.mark.long)])
 def test_a_run_has_the_retries_the_frame_and_the_statistics_of_one_device(parts):
     _, one = train(log='one')
@@ -119,6 +123,7 @@ def test_a_run_has_the_retries_the_frame_and_the_statistics_of_one_device(parts)
     same_run(several, one)
 
 
+@pytest.mark.long
 def test_a_run_is_resumed_on_another_number_of_devices():
     train(log='whole')
     train(log='run', E=3, gpu='cpu,cpu')
@@ -126,6 +131,7 @@ def test_a_run_is_resumed_on_another_number_of_devices():
     same_run(list(Workdir('run').read_history()), list(Workdir('whole').read_history()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('attack', ['DDN', 'L_INF'])
 def test_an_evaluation_on_several_devices_finds_what_one_finds(attack):
     train(archive=6)
@@ -139,6 +145,7 @@ def test_an_evaluation_on_several_devices_finds_what_one_finds(attack):
     assert Workdir('cpu').parts() == Workdir('cpu,cpu,cpu').parts()
 
 
+@pytest.mark.long
 def test_each_batch_is_attacked_on_the_device_that_it_was_given_to(monkeypatch):
     train()
     used = []
@@ -206,6 +213,7 @@ def write_config(name: str = 'flags', **changes) -> None:
     Path(f'{name}.py').write_text(f"import core\n\nif __name__ == '__main__':\n    core.app_start({flags!r})\n")
 
 
+@pytest.mark.long
 def test_two_workers_train_as_one_device_and_only_the_first_writes_and_prints():
     write_config(seed=None, E=4)  # whatever the seed, so early there is little rounding to tell runs apart
     (rc, out, err), (other_rc, other_out, other_err) = ends(start('--log', 'run'))
@@ -222,23 +230,30 @@ def test_two_workers_train_as_one_device_and_only_the_first_writes_and_prints():
     assert net.is_finite()
 
 
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """A run on two parts of a CPU."""
+    path = tmp_path_factory.mktemp('whole') / 'run'
+    train(log=str(path), E=20, gpu='cpu,cpu')
+    return path
+
+
 @pytest.mark.long
 @pytest.mark.parametrize('victim, number', [(1, signal.SIGKILL), (0, signal.SIGKILL), (0, signal.SIGTERM)])
-def test_a_worker_that_dies_ends_the_run_which_is_then_resumed(victim, number):
-    train(log='whole', E=40, gpu='cpu,cpu')
-    write_config(E=40)
+def test_a_worker_that_dies_ends_the_run_which_is_then_resumed(victim, number, whole):
+    write_config(E=20)
     processes = start('--log', 'run', '--seed', '1')
-    while Workdir('run').history_size() < 8000:
+    while Workdir('run').history_size() < 4000:
         assert processes[0].poll() is None
         time.sleep(0.05)
     processes[victim].send_signal(number)
     results = ends(processes)
     rc, _, err = results[1 - victim]
     assert rc == 1 and 'another worker has ended, or cannot be reached' in err and '--resume run' in err
-    assert Workdir('run').last_epoch() < 40
+    assert Workdir('run').last_epoch() < 20
     assert [rc for rc, _, err in ends(start('--resume', 'run'))] == [0, 0]
     strip = lambda run: [{k: v for k, v in x.items() if k != 'time'} for x in Workdir(run).read_history()]  # noqa: E731
-    assert strip('run') == strip('whole')  # that of two parts of a CPU is that of two workers, bit for bit
+    assert strip('run') == strip(whole)  # that of two parts of a CPU is that of two workers, bit for bit
 
 
 @pytest.mark.long

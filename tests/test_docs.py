@@ -245,6 +245,7 @@ def follow(page: str) -> int:
     return done
 
 
+@pytest.mark.long
 def test_a_reader_who_does_what_readme_says_has_a_run_an_evaluation_and_a_figure():
     Path('logs').mkdir()
     words = [command for command in commands(ROOT / 'README.md') if 'logs/first' in command.text]

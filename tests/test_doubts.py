@@ -42,6 +42,7 @@ def saturated():
     return net, x, net(x).numpy().argmax(axis=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('factor', [1e-30, 1e3, 1e30])
 @pytest.mark.parametrize('make', [
     lambda net: LinfPGDAttack(net, EPS, k=20, repeat=2),
@@ -62,6 +63,7 @@ def test_where_an_attack_depends_on_the_scale_of_the_logits_what_it_misses_is_do
         assert result.doubts.any.sum() > 3, 'the weakness is there'
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('make', [
     lambda net: L2DeepFool(net, steps=20), lambda net: L2BIM(net, search_steps=3, iterations=3),
     lambda net: CarliniL2(net, max_iterations=20), lambda net: LinfPGDAttack(net, [0.01, 0.02], k=3, repeat=1),
@@ -72,6 +74,7 @@ def test_where_the_gradient_vanishes_a_search_that_fails_is_doubtful(make):
     assert not result.success.any() and result.doubts.no_gradient.all()
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('make', [
     lambda net: L2Fast(net, steps=20, starts=2), lambda net: DDN(net, steps=20), lambda net: FMN(net, steps=20),
     lambda net: FMN(net, steps=20, norm='Linf')])
@@ -81,6 +84,7 @@ def test_searches_for_the_least_distance_leave_a_place_without_a_gradient(make):
     assert result.success.all() and not result.doubts.any.any()
 
 
+@pytest.mark.long
 def test_nothing_found_in_the_whole_box_is_doubtful_and_within_a_small_budget_it_is_not():
     net = keras.Sequential([keras.Input((2, 2, 1)), L.Flatten(), L.Dense(2)])
     net.set_weights([np.full((4, 2), [0.0, 0.1], np.float32), np.array([1.0, 0.0], np.float32)])  # class 0 everywhere
@@ -93,6 +97,7 @@ def test_nothing_found_in_the_whole_box_is_doubtful_and_within_a_small_budget_it
     assert not result.success.any() and not result.doubts.any.any()
 
 
+@pytest.mark.long
 def test_no_attack_within_budgets_is_below_a_single_gradient_step(trained):
     """Steps of a hundred times the budget jump about; the single step of the budget's size is looked at too."""
     net, x, y = trained
@@ -101,6 +106,7 @@ def test_no_attack_within_budgets_is_below_a_single_gradient_step(trained):
     assert (wild.eps <= single.eps).all() and not wild.doubts.single_step.any()
 
 
+@pytest.mark.long
 def test_logits_that_are_not_finite_are_no_success():
     x = keras.Input((2, 2, 1))
     net = keras.Model(x, L.Dense(2)(keras.ops.sqrt(L.Flatten()(x) - 0.25)))  # nan where a pixel is below 0.25
@@ -112,6 +118,7 @@ def test_logits_that_are_not_finite_are_no_success():
     assert not result.success.any() and (result.distances == np.inf).all()
 
 
+@pytest.mark.long
 def test_a_summary_counts_the_doubtful_and_a_line_tells_of_them(capsys):
     flags = {'dataset': 'digits', 'train_N': 100, 'lr': 0.1, 'E': 1, 'B': 50, 'seed': 1, 'gpu': 'cpu', 'print': False,
              'log': 'run', 'model': {'description': [['F', 10, {'act': False}]]}}

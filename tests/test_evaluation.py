@@ -47,6 +47,7 @@ def clean_images(n):
     return x[:n], y[:n]
 
 
+@pytest.mark.long
 def test_results_have_the_originals_layout(run):
     res = core.run({**ATTACK, 'eid': [6, 12], 'eval_log': 'out'})
     with open('out/res', 'rb') as f:
@@ -94,6 +95,7 @@ def test_images_are_chosen_by_set_number_or_index(run):
     assert len(test['errors']) == 100, 'the test images of the run'
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('eid, expected', [('last', [12]), ('all', [6, 12]), (6, [6]), ([12, 6], [12, 6])])
 def test_epochs_are_named_as_in_the_original(eid, expected, run):
     assert list(core.run({**ATTACK, 'eid': eid, 'attack_type': 'FGSM', 'attack_K': None, 'attack_N': 4})) == expected
@@ -156,6 +158,7 @@ def uninterrupted(archived, tmp_path_factory):
     return out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('before', [pytest.param(True, marks=pytest.mark.long), False])
 @pytest.mark.parametrize('function', ['fsync', 'replace'])
 @pytest.mark.parametrize('number', [n if n in (1, 5, 8) else pytest.param(n, marks=pytest.mark.long)
@@ -173,6 +176,7 @@ def test_an_evaluation_that_died_before_or_after_any_write_goes_on_to_the_same_r
     assert not list(Path('out').rglob('*.tmp'))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('function', ['fsync', 'replace'])
 @pytest.mark.parametrize('number', [2, 8, *(pytest.param(n, marks=pytest.mark.long) for n in (5, 9))])
 def test_a_write_that_fails_ends_an_evaluation_in_one_sentence_and_it_goes_on(
@@ -207,7 +211,7 @@ def test_an_evaluation_killed_at_random_instants_goes_on_each_time_to_the_same_r
         while process.poll() is None and done() == had:
             time.sleep(0.002)  # until it attacks
         try:
-            process.wait(rng.uniform(0, 0.5))
+            process.wait(rng.uniform(0, 0.5) if kills < 4 else 300)
         except subprocess.TimeoutExpired:
             process.kill()
             kills += 1

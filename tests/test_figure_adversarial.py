@@ -105,6 +105,7 @@ def test_an_example_is_its_image_its_adversarial_image_and_the_scaled_difference
         assert axes[2].get_xlabel() == f'±{scale:.2g}'
 
 
+@pytest.mark.long(after=4)
 @pytest.mark.parametrize('n, expected', [
     (1, {'smallest': [0]}), (2, {'smallest': [0], 'largest': [1]}),
     (4, {'smallest': [0, 1], 'median': [2], 'largest': [3]}),
@@ -125,6 +126,7 @@ def test_the_last_epoch_is_drawn_and_named():
     assert shown(figure)['largest'] == list(a['index'][np.argsort(DISTANCES)][-3:])
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('summary, expected', [
     (None, 'distance 0.125'), ({'norm': 'L2'}, 'L2 0.125'), ({'norm': 'Linf'}, 'L∞ 0.125')])
 def test_the_norm_is_named_once_a_summary_tells_it(summary, expected):
@@ -154,6 +156,7 @@ def test_what_cannot_be_drawn_is_refused():
         assert str(e.value) == message
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('n, channels', [(36, 1), (36, 3), (8, 3), (5, 3), (1, 1)])
 def test_no_text_lies_over_another_or_outside_and_rows_align(n, channels):
     evaluation(DISTANCES[:n], channels=channels, size=(20, 28))

@@ -69,6 +69,7 @@ def synthetic(path: str, log_losses, n: int = 100, order: int = 4, homogeneous: 
     return lines
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name, margin', [
     ('figure-1a', 'q_bar2_min'), ('figure-1b', 'q_bar2_min'), ('figure-3', 'q_bar_min'), ('figure-5', 'q_bar2_min'),
     ('figure-6', 'q_bar2_min')])
@@ -95,6 +96,7 @@ def test_losses_far_below_the_smallest_float64_have_their_powers_of_ten_on_the_a
     assert '$10^{-800}$' in labels and '$10^{0}$' in labels
 
 
+@pytest.mark.long
 def test_runs_are_labelled_by_their_experiments_and_by_their_dates_where_those_are_the_same(real):
     path, _ = real
     synthetic('one/20260101_000000', [-1.0, -2.0])
@@ -465,6 +467,7 @@ def test_drawing_does_not_wait_for_tensorflow():
     assert done.stdout == 'False\n', done.stderr
 
 
+@pytest.mark.long(after=3)
 @pytest.mark.parametrize('name, number', [
     *((name, 2) for name in sorted(OF_HISTORY)), ('figure-1b', 3), ('figure-quickstart', 1), ('figure-8', 1)])
 def test_no_text_of_a_figure_lies_over_another_or_outside(name, number):

@@ -62,6 +62,7 @@ def measured(norm, a, b):
     return np.linalg.norm((a.astype(float) - b).reshape(len(a), -1), ORDERS[norm], axis=1)
 
 
+@pytest.mark.long(after=17)
 @pytest.mark.parametrize('claim', EPS)
 @pytest.mark.parametrize('times', [1, 2, 1.01], ids=['honest', 'twice the budget', 'a hundredth beyond it'])
 @pytest.mark.parametrize('norm', BALLS)
@@ -112,6 +113,7 @@ def test_a_claim_of_no_budget_is_held_to_the_largest_or_to_none(claim, linear):
     assert (result.distances[result.success] <= 0.2 + 1e-6).all()
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('outside', [50.0, -50.0, np.inf, np.nan])
 @pytest.mark.parametrize('norm', BALLS)
 def test_a_proposal_outside_the_box_is_put_back_into_the_box_and_the_ball(norm, outside, linear):
@@ -142,6 +144,7 @@ class TwiceL2(L2):
         return super().project(delta, 2 * eps)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('ball', [TwiceLinf(), TwiceL2()], ids=['Linf', 'L2'])
 def test_a_wrong_projection_makes_no_network_seem_less_robust(ball, linear):
     """The judge measures; where it cannot put an image back either, a larger budget is what holds it, or none."""
@@ -179,6 +182,7 @@ def test_an_image_is_fooled_at_a_size_if_it_is_no_further_by_measurement_whateve
         '0.05': 0.6, '0.1': 0.6, '0.2': 0.4, '0.3': 0.2}, 'without budgets, distances are what they are'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('norm', BALLS)
 def test_robust_accuracy_of_a_run_is_that_of_the_measured_images_of_an_attack_that_goes_too_far(norm, monkeypatch):
     train(archive=6, log='run')
@@ -201,6 +205,7 @@ def test_robust_accuracy_of_a_run_is_that_of_the_measured_images_of_an_attack_th
     assert liar['errors'].max() == 1 and FLAGS['dataset'] == 'digits'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('norm', BALLS)
 def test_an_attack_whose_steps_go_too_far_is_put_back(norm, linear):
     """Twice as far as it says: it loses those whom twice its budget fools, and the budget does not."""

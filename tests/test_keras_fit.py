@@ -45,6 +45,7 @@ def ours(y, z):
 
 # ---- the loss ----
 
+@pytest.mark.long(after=7)
 @pytest.mark.parametrize('loss, why', [
     (HPSparseSoftmaxCrossEntropy(), None),
     ('with a frame', None),
@@ -72,6 +73,7 @@ def test_another_loss_than_the_one_that_is_judged_is_told(loss, why, data):
     assert found == [] if why is None else why in found[0]
 
 
+@pytest.mark.long
 def test_a_fit_warns_once_of_all_that_makes_its_loss_another(data):
     x, y = data
     net = network()
@@ -130,6 +132,7 @@ def net(data):
     return net
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('make, text', BEFORE)
 def test_what_saves_or_measures_comes_after_the_rate(make, text, net, data):
     make, rate = make or (lambda: MarginMonitor(*data)), LossBasedLR(*data)
@@ -137,6 +140,7 @@ def test_what_saves_or_measures_comes_after_the_rate(make, text, net, data):
     assert warned(net, *data, callbacks=[rate, make()]) == ''
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('make, text', ANYWHERE)
 def test_what_sets_the_rate_or_restores_weights_is_told_wherever_it_stands(make, text, net, data):
     rate = LossBasedLR(*data)
@@ -184,6 +188,7 @@ def test_a_backup_after_the_rate_is_gone_on_with(data):
         assert is_accepted or same(recorder.ended[i][:2], recorder.begun[i][:2])
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('kind', ['dataset', 'generator', 'PyDataset', 'validation_split', 'initial_epoch'])
 def test_fit_takes_its_data_in_any_form(kind, data):
     x, y = data

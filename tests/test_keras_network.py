@@ -65,6 +65,7 @@ def test_it_has_the_statistics_of_a_network_described_alike(data):
     assert found == expected
 
 
+@pytest.mark.long(after=5)
 @pytest.mark.parametrize('act_type, bias_mode', [
     ('relu', BiasMode.NONE), ('relu', BiasMode.FIRST_LAYER), ('relu', BiasMode.ALL), ('relu2', BiasMode.NONE),
     ('relu2', BiasMode.ALL), ('linear', BiasMode.FIRST_LAYER)])
@@ -88,6 +89,7 @@ def test_the_product_of_norms_is_each_norm_to_its_degree(degrees):
     assert found.order == sum(degrees) and found.rho == pytest.approx(np.linalg.norm(norms), rel=1e-6)
 
 
+@pytest.mark.long
 def test_its_state_and_its_file_are_taken_over_by_one_whose_layers_keras_named_otherwise(data, tmp_path):
     options = {'opt': {'type': 'sgd', 'momentum': 0.9}}
     first, second, third = Model(own(1), **options), Model(own(2), **options), Model(own(3), **options)

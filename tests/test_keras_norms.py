@@ -43,6 +43,7 @@ def conv(**options):
     return L.Conv2D(4, 3, bias_initializer='ones', **options)
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('make, kernels, degrees, is_homogeneous', [
     (lambda: [conv(), L.BatchNormalization(scale=False), L.ReLU()], lambda n: [n[0].weights, n[-1].weights], (1, 1),
      False),
@@ -78,6 +79,7 @@ def test_norms_are_of_what_acts_as_a_kernel(make, kernels, degrees, is_homogeneo
     np.testing.assert_allclose(monitor.stats['norm_prod'], np.prod(np.power(expected, monitor.degrees)), rtol=1e-6)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('policy', ['mixed_float16', 'mixed_bfloat16', 'float64', 'float16', 'bfloat16'])
 def test_degrees_do_not_depend_on_the_precision_of_the_network(policy, data):
     keras.utils.set_random_seed(1)

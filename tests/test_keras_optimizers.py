@@ -74,6 +74,7 @@ def assert_rejected_epochs_leave_no_trace(net, data, lr, spoilt=1):
     np.testing.assert_allclose(history['log_loss'][-1], np.log(loss), atol=1e-3)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('name', [pytest.param(name, marks=[] if name in UNLIKE else pytest.mark.long)
                                   for name in OF_KERAS])
 def test_an_optimizer_goes_back_whole_and_takes_a_frame_only_if_its_steps_are_proportional(name, data):
@@ -86,6 +87,7 @@ def test_an_optimizer_goes_back_whole_and_takes_a_frame_only_if_its_steps_are_pr
             fit(net, data, LossBasedLR(*data))
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('optimizer', [
     lambda: O.SGD(momentum=0.9, nesterov=True), lambda: O.SGD(gradient_accumulation_steps=2),
     lambda: O.LossScaleOptimizer(O.SGD(momentum=0.5), dynamic_growth_steps=3), multi,
@@ -98,6 +100,7 @@ def test_options_and_wrappers_go_back_whole(optimizer, data):
     assert_rejected_epochs_leave_no_trace(net, data, 0.1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('options', [{'steps_per_execution': 3}, {'run_eagerly': True}, {'jit_compile': True}], ids=str)
 def test_however_it_is_compiled_it_goes_back_whole(options, data):
     net = network()
@@ -105,6 +108,7 @@ def test_however_it_is_compiled_it_goes_back_whole(options, data):
     assert_rejected_epochs_leave_no_trace(net, data, 0.1)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('policy', ['mixed_float16', 'mixed_bfloat16', 'float64'])
 def test_under_a_policy_compile_may_wrap_the_optimizer_and_it_goes_back_whole(policy, data):
     keras.config.set_dtype_policy(policy)
@@ -133,6 +137,7 @@ class Subclassed(keras.Model):
         return inputs
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('make', [Subclassed, lambda: keras.Sequential([L.Flatten(), L.Dense(10)])])
 def test_a_model_that_is_not_built_before_fit_goes_back_with_the_momentum_of_its_optimizer(make, data):
     keras.utils.set_random_seed(1)
@@ -141,6 +146,7 @@ def test_a_model_that_is_not_built_before_fit_goes_back_with_the_momentum_of_its
     assert_rejected_epochs_leave_no_trace(net, data, 0.1, spoilt=0)
 
 
+@pytest.mark.long(after=3)
 @pytest.mark.parametrize('optimizer, error, match', [
     (lambda: O.SGD(use_ema=True), ValueError, 'averages of the weights instead'),
     (lambda: O.SGD(use_ema=True, ema_overwrite_frequency=2), ValueError, 'averages of the weights instead'),
@@ -163,6 +169,7 @@ def test_what_would_end_with_other_weights_or_steps_is_refused(optimizer, error,
     assert same(start, net.get_weights())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('options', [
     pytest.param({}, marks=pytest.mark.long), pytest.param({'momentum': 0.9}, marks=pytest.mark.long),
     {'momentum': 0.9, 'nesterov': True}, {'gradient_accumulation_steps': 3},

@@ -107,6 +107,7 @@ def value_and_gradient(loss, y, logits, **kwargs):
     return value.numpy(), tape.gradient(value, logits).numpy()
 
 
+@pytest.mark.long(after=4)
 @pytest.mark.parametrize('log_frame', [None, 0.0, -40.0, -2000.0])
 @pytest.mark.parametrize('size', [1.0, 50.0, 2000.0])
 def test_loss_and_gradient_are_those_of_the_functions(size, log_frame):
@@ -136,6 +137,7 @@ def test_at_ordinary_logits_it_is_keras_cross_entropy(log_frame, data):
     np.testing.assert_allclose(ours[1], expected[1], rtol=1e-4, atol=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('jit_compile', [False, True])
 def test_a_step_of_fit_at_a_loss_of_1e_300_is_the_one_of_float64(jit_compile, fitted, data):
     (x, y), net = data, at_log_loss(fitted, math.log(1e-300), data)
@@ -170,6 +172,7 @@ def test_a_new_frame_reaches_the_compiled_training_without_tracing_it_again(data
     np.testing.assert_allclose(after, before * math.exp(-2), rtol=1e-5)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('log_frame, reduction', [(None, 'sum_over_batch_size'), (-3.5, 'sum')])
 def test_it_is_saved_and_loaded_with_the_model(log_frame, reduction, data):
     net, loss = network(dense()), HPSparseSoftmaxCrossEntropy(0.0 if log_frame else log_frame, reduction=reduction)
@@ -199,6 +202,7 @@ def test_a_loss_refuses_what_it_cannot_mean():
 
 # ---- the loss-based rate ----
 
+@pytest.mark.long
 def test_fit_goes_on_where_float64_ends_and_the_loss_of_accepted_epochs_never_rises(fitted, data):
     net, start = at_log_loss(fitted, -735, data), []
     net.compile(keras.optimizers.SGD(), HPSparseSoftmaxCrossEntropy(log_frame=0.0), steps_per_execution=20)
@@ -215,6 +219,7 @@ def test_fit_goes_on_where_float64_ends_and_the_loss_of_accepted_epochs_never_ri
     np.testing.assert_allclose(rate.log_loss, first_order(gaps_of(net, *data)), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_its_decisions_are_those_of_the_projects_own_training_loop(data):
     """The same network, batches and rule, in ``SimpleSequential.train_epoch`` and ``LossBasedLRv1``."""
     attempts, (x, y) = 25, data
@@ -246,6 +251,7 @@ def test_its_decisions_are_those_of_the_projects_own_training_loop(data):
     np.testing.assert_allclose(history['log_loss'], log_losses, rtol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('jit_compile', [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_rejected_epoch_leaves_no_trace_in_weights_moving_statistics_or_optimizer(jit_compile, data):
     net = network(L.Conv2D(4, 3), L.BatchNormalization(), L.ReLU())
@@ -272,6 +278,7 @@ def test_weights_that_are_not_finite_are_a_rejected_epoch(data):
     assert history['alpha'] == [1e30, 1e30 / 1e33] and not same(start, net.get_weights())
 
 
+@pytest.mark.long
 def test_without_a_frame_the_rate_is_alpha_over_the_loss_and_training_ends_with_float32(fitted, data):
     keras.utils.set_random_seed(0)
     net, rates = at_log_loss(fitted, -77, data), []
@@ -339,6 +346,7 @@ def assert_same_stats(stats, expected):
         np.testing.assert_allclose(value, expected[key], rtol=1e-5, atol=1e-12, err_msg=key)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('bias_mode, act_type', [
     pytest.param(BiasMode.NONE, 'relu', marks=pytest.mark.long), (BiasMode.FIRST_LAYER, 'relu'),
     pytest.param(BiasMode.ALL, 'relu', marks=pytest.mark.long), (BiasMode.NONE, 'relu2')])
@@ -372,6 +380,7 @@ class Subclassed(keras.Model):
         return inputs
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('kind', ['nested', 'subclassed'])
 def test_however_a_network_is_put_together_its_statistics_are_the_same(kind, data):
     model = SimpleSequential('m', (8, 8, 1), CNN, BiasMode.ALL, init={'weight': 'he_normal', 'bias': 'random_normal'},
@@ -409,6 +418,7 @@ def test_batch_normalisation_is_measured_with_its_moving_statistics_and_its_gamm
     np.testing.assert_allclose(monitor.stats['norm_prod'], np.prod(norms), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_after_the_rate_it_measures_the_weights_kept_and_both_are_in_keras_logs(data, capsys):
     net = network(dense())
     net.compile(keras.optimizers.SGD(), HPSparseSoftmaxCrossEntropy(log_frame=0.0))
@@ -471,6 +481,7 @@ def test_a_statistic_that_there_is_not_is_refused_and_so_is_a_model_with_nothing
         net.fit(*data, verbose=0, callbacks=[MarginMonitor(*data)])
 
 
+@pytest.mark.long
 def test_the_example_runs_from_anywhere_and_draws(tmp_path):
     example = Path(__file__).resolve().parents[1] / 'examples/keras-margin.py'
     command = [sys.executable, example, '--epochs', '4', '--out', 'margin.png']

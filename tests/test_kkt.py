@@ -65,6 +65,7 @@ def test_the_residuals_of_a_linear_network_are_those_of_the_definition_at_any_lo
         np.testing.assert_allclose(got, float(expected), rtol=1e-3)
 
 
+@pytest.mark.long
 def test_on_a_linear_network_the_residuals_vanish_as_the_direction_goes_to_the_support_vector_machines(digits):
     """For feasible theta~ and multipliers of the dual, epsilon^2 / 2 + sum(delta) is the duality gap, which bounds
     ||theta~ - theta_svm||^2 / 2: the problem is strongly convex."""
@@ -183,6 +184,7 @@ def test_weights_without_a_direction_are_refused(digits):
         KKTMeter(linear(np.full((64, 10), np.nan, np.float32))).measure(digits.train[0][:9], digits.train[1][:9])
 
 
+@pytest.mark.long(after=5)
 @pytest.mark.parametrize('change, message', [
     (lambda x, y: (x, y + 10), r'labels must be in 0..9'), (lambda x, y: (x, y - 9), r'labels must be in 0..9'),
     (lambda x, y: (x, y[:-1]), 'labels must be 9 integers'), (lambda x, y: (x, y.astype(float)), '9 integers'),
@@ -233,6 +235,7 @@ def measure_run(**flags) -> tuple[dict, dict]:
     return res, json.loads((Workdir('kkt').summary_path).read_text())
 
 
+@pytest.mark.long
 def test_an_evaluation_records_each_archived_epoch_in_order_and_the_drift_between(capsys):
     train(E=12, archive=5)
     capsys.readouterr()

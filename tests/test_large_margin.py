@@ -99,6 +99,7 @@ def test_of_a_linear_classifier_the_distance_is_exact(rng, norm, dtype, rtol):
         np.testing.assert_allclose(there, 0, atol=10 * rtol)
 
 
+@pytest.mark.long(after=5)
 @pytest.mark.parametrize('activation', ['tanh', 'relu'])
 @pytest.mark.parametrize('norm', NORMS)
 def test_on_random_networks_the_distance_is_that_of_finite_differences(rng, in_float64, norm, activation):
@@ -225,6 +226,7 @@ def along(net, direction, function, h=1e-6):
     return (ends[0] - ends[1]) / (2 * h)
 
 
+@pytest.mark.long(after=3)
 @pytest.mark.parametrize('make, args', PAPER + RELEASED, ids=lambda v: '-'.join(map(str, v.values())) if isinstance(
     v, dict) else v.__name__)
 def test_the_gradient_of_the_weights_is_that_of_finite_differences(rng, in_float64, make, args):
@@ -296,6 +298,7 @@ def spoilt(net, how):
     net.set_weights(weights)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('how', ['all weights zero', 'dead units', 'saturated probabilities', 'identical classes'])
 def test_losses_and_gradients_are_finite_where_gradients_vanish(rng, how):
     keras.utils.set_random_seed(3)

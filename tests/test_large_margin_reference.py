@@ -205,6 +205,7 @@ def check_paper_form(nets, norm):
                 assert_near([count * g for g in gradients], expected, share)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('norm', NORMS)
 def test_the_papers_losses_and_their_gradients_with_the_norm_held_constant(nets, norm):
     check_paper_form(nets, norm)

@@ -93,6 +93,7 @@ def test_a_like_that_names_nothing_is_refused_in_one_sentence(like, says):
     assert says in str(e.value) and '\n' not in str(e.value)
 
 
+@pytest.mark.long
 def test_a_run_records_the_flags_that_its_config_file_means_and_is_resumed_by_it():
     write('exper-a', **{**{k: plain(v) for k, v in FLAGS.items() if k != 'log'}, 'E': 1})
     mine = {'like': 'exper-a', 'B': 60, 'log': 'run'}
@@ -105,6 +106,7 @@ def test_a_run_records_the_flags_that_its_config_file_means_and_is_resumed_by_it
     assert Workdir('run').last_epoch() == 2
 
 
+@pytest.mark.long
 def test_a_config_file_may_repeat_a_run_by_its_directory():
     train(E=1, B=60)
     core.run({'like': 'run', 'log': 'again', 'gpu': 'cpu'})

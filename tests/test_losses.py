@@ -45,6 +45,7 @@ def loss_and_gradient(labels, logits, log_frame, lr):
 COMPILED = tf.function(loss_and_gradient, reduce_retracing=True)
 
 
+@pytest.mark.long(after=27)
 @pytest.mark.parametrize('function', [loss_and_gradient, COMPILED], ids=['eager', 'compiled'])
 @pytest.mark.parametrize('variant', LOG_FRAMES)
 @pytest.mark.parametrize('case', CASES)

@@ -33,6 +33,7 @@ def watched(tmp_path_factory):
     return path
 
 
+@pytest.mark.long
 def test_a_run_is_the_same_digit_for_digit_with_and_without_monitors(watched):
     train(**QUICK, archive=1, log='plain')
     assert lines('plain') == lines(watched, 'monitors')
@@ -44,6 +45,7 @@ def test_a_run_is_the_same_digit_for_digit_with_and_without_monitors(watched):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.long
 def test_accepted_epochs_have_what_was_due_and_others_nothing(watched):
     found = {line['eid']: set(line['monitors']) for line in lines(watched) if line['cmd'] == 'go'}
     assert found == {1: {'margin'}, 2: {'kkt', 'margin', 'robust'}, 3: {'margin'},
@@ -63,6 +65,7 @@ def test_a_rejected_attempt_is_not_measured():
     assert all(('monitors' in line) == (line['cmd'] == 'go') for line in lines('run'))
 
 
+@pytest.mark.long
 def test_the_numbers_are_those_of_evaluations_of_the_same_epoch(watched):
     measured = {line['eid']: line['monitors'] for line in lines(watched) if line['cmd'] == 'go'}
     kkt = core.run({'task': 'kkt', 'log': str(watched), 'eid': [2, 4], 'gpu': 'cpu', 'eval_log': 'kkt'})
@@ -83,6 +86,7 @@ def test_the_numbers_are_those_of_evaluations_of_the_same_epoch(watched):
     assert 0 <= measured[4]['robust-2']['robust_accuracy'] <= measured[4]['robust-2']['accuracy']
 
 
+@pytest.mark.long
 def test_a_resumed_run_has_measured_the_same(watched):
     train(**{**QUICK, 'E': 3}, monitors=MONITORS, archive=1)
     core.run({**FLAGS, **QUICK, 'monitors': MONITORS, 'archive': 1, 'log': None, 'resume': 'run'})
@@ -92,6 +96,7 @@ def test_a_resumed_run_has_measured_the_same(watched):
     assert {eid: info['monitors'] for eid, info in raw.items()} == {e: i['monitors'] for e, i in whole.items()}
 
 
+@pytest.mark.long
 def test_monitors_are_recorded_and_may_change_when_a_run_is_resumed(watched):
     recorded = json.loads(Path(watched, 'flags.json').read_text())['flags']['monitors']
     assert recorded == json.loads(json.dumps(MONITORS))

@@ -129,6 +129,7 @@ def test_roll_back_restores_the_weights_bit_for_bit_however_often(digits):
         np.testing.assert_array_equal(model.weights()['fc1_W'], kept['fc1_W'])
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('mode, log_frame', [(TrainMode.NORMAL, None), (TrainMode.USE_FRAME, 0.7)])
 def test_weight_decay_pulls_on_the_real_loss(mode, log_frame, digits):
     (x, y), _ = digits

@@ -183,6 +183,7 @@ def test_a_weighted_sum_differentiates_its_terms_as_they_would_alone(batch):
         np.testing.assert_allclose(a, 2 * b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.long
 def test_objectives_train_within_a_compiled_loop(batch, caplog):
     x, y = (tf.constant(a) for a in batch)
     net = cnn()

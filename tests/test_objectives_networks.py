@@ -143,6 +143,7 @@ def test_layers_of_a_network_with_a_call_of_its_own_are_refused(batch):
         LargeMargin(['input']).losses(net, *batch, True)
 
 
+@pytest.mark.long(after=9)
 @pytest.mark.parametrize('policy, tolerance', [('mixed_float16', 2e-2), ('mixed_bfloat16', 1e-1), ('float64', 1e-5)])
 @pytest.mark.parametrize('name', OBJECTIVES)
 def test_a_network_of_another_precision_gives_the_same_losses(name, policy, tolerance, batch):
@@ -206,6 +207,7 @@ def test_more_competitors_than_the_network_has_are_refused_before_it_runs(kind, 
 
 # ---- labels ----
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('label', [3, -1, -2 ** 33])
 @pytest.mark.parametrize('name', OBJECTIVES)
 def test_a_label_that_is_no_class_is_refused_and_compiled_never_has_a_finite_loss(name, label, batch):
@@ -223,6 +225,7 @@ def test_a_label_that_is_no_class_is_refused_and_compiled_never_has_a_finite_los
     np.testing.assert_array_equal(losses[valid], compiled(x[valid], y[valid])[:5])
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('function', FUNCTIONS, ids=['margin', 'released', 'distances', 'released distances'])
 @pytest.mark.parametrize('label', [3, -1])
 def test_the_functions_that_take_a_tape_do_likewise(function, label, batch):
@@ -245,6 +248,7 @@ def test_the_functions_that_take_a_tape_do_likewise(function, label, batch):
     assert np.isfinite(of_good).all()
 
 
+@pytest.mark.long
 def test_a_label_that_is_no_class_leaves_the_gradients_of_the_others_alone(batch):
     net, (x, y) = small(), batch
 

@@ -40,6 +40,7 @@ def network(parts: int = 1, description=PLAIN, **options) -> SimpleSequential:
 # ---- the released training script of Large Margin Deep Networks ----
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('mode', ['default', 'l2k2'])
 def test_four_steps_are_those_of_the_released_training_script(mode):
     """Margin, cross entropy and weight decay, clipping, RMSprop from ones, a staircase; with batch norm."""
@@ -79,6 +80,7 @@ def test_four_steps_are_those_of_the_released_training_script(mode):
 # ---- one step ----
 
 
+@pytest.mark.long
 def test_a_step_is_that_of_keras_with_its_own_optimizer(digits):
     (x, y), _ = digits
     for opt, theirs in (('adam', keras.optimizers.Adam(0.01)),
@@ -92,6 +94,7 @@ def test_a_step_is_that_of_keras_with_its_own_optimizer(digits):
             np.testing.assert_allclose(net.weights()[name], value, rtol=1e-4, atol=1e-5, err_msg=f'{opt} {name}')
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('parts', [1, 2])
 def test_the_norm_of_all_gradients_together_is_clipped(digits, parts):
     (x, y), _ = digits
@@ -102,6 +105,7 @@ def test_the_norm_of_all_gradients_together_is_clipped(digits, parts):
     assert np.sqrt(sum(np.square(m).sum() for m in moved)) == pytest.approx(0.5 * 0.01, rel=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('options', [
     {'opt': 'adam'}, {'opt': {'type': 'sgd', 'momentum': 0.9}, 'clip_norm': 0.3},
     {'clip_norm': 0.3, 'weight_decay': 0.1}])
@@ -138,6 +142,7 @@ def test_a_schedule_goes_on_from_epoch_to_epoch_and_a_roll_back_takes_its_steps_
     assert not np.array_equal(before['fc3_W'], net.weights()['fc3_W'])
 
 
+@pytest.mark.long
 def test_a_roll_back_takes_back_moments_and_moving_statistics(digits):
     (x, y), _ = digits
     net = network(description=DESCRIPTION, opt='adam')
@@ -181,6 +186,7 @@ def test_crops_and_flips_are_exactly_those_that_the_draws_say():
     np.testing.assert_array_equal(found[2], x[2])
 
 
+@pytest.mark.long
 def test_augmentation_is_that_of_the_order_on_any_number_of_devices(digits):
     (x, y), order = digits.train, np.arange(90)
     losses = []
@@ -204,6 +210,7 @@ def whole(tmp_path_factory):
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('number', [6, 11])
 def test_a_run_with_an_optimizer_dropout_and_augmentation_is_resumed_bit_for_bit(number, whole, monkeypatch):
     with monkeypatch.context() as m:
@@ -220,6 +227,7 @@ def test_a_run_with_an_optimizer_dropout_and_augmentation_is_resumed_bit_for_bit
     assert set(pickle.loads(runs[0].res_path.read_bytes())['raw']) == set(range(1, 7))
 
 
+@pytest.mark.long
 def test_an_archived_model_has_the_moving_statistics_and_predicts_what_the_run_recorded(whole):
     net = keras.saving.load_model(whole / 'model-6.keras')
     x, y = core.get_dataset('digits').test

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as L
+from nets import subclassed
 
 from core.devices import use_device
 from models.attacks import FGSM, IFGSM, PGD, LinfPGDAttack
@@ -22,17 +23,6 @@ ORDERS = {'Linf': np.inf, 'L2': 2}
 SEED = tf.constant([3, 4])
 
 
-class Subclassed(keras.Model):
-    def __init__(self, policy):
-        super().__init__(dtype=policy)
-        self.chain = layers(policy)
-
-    def call(self, x):
-        for layer in self.chain:
-            x = layer(x)
-        return x
-
-
 def layers(policy='float32'):
     return [L.Conv2D(6, 3, activation='relu', dtype=policy), L.BatchNormalization(dtype=policy),
             L.Dropout(0.5, dtype=policy), L.Flatten(dtype=policy), L.Dense(10, dtype=policy)]
@@ -42,14 +32,8 @@ def sequential(policy='float32'):
     return keras.Sequential([keras.Input((8, 8, 1)), *layers(policy)])
 
 
-def subclassed(policy):
-    net = Subclassed(policy)
-    net(np.zeros((1, 8, 8, 1), np.float32))
-    return net
-
-
 NETWORKS = {'float32': sequential, 'mixed_float16': lambda: sequential('mixed_float16'),
-            'subclassed': lambda: subclassed('float32'), 'float64': lambda: sequential('float64')}
+            'subclassed': lambda: subclassed(layers), 'float64': lambda: sequential('float64')}
 
 
 @pytest.fixture(scope='module')
@@ -82,6 +66,7 @@ def agree(a, b):
     assert (apart < 1e-5).mean() > 0.995 and (apart.max(axis=(1, 2, 3)) < 1e-5).mean() >= 0.8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('stop', [False, True])
 @pytest.mark.parametrize('name', KINDS)
 def test_each_image_has_a_budget_of_its_own(name, stop, trained, net):
@@ -102,6 +87,7 @@ def test_each_image_has_a_budget_of_its_own(name, stop, trained, net):
         agree(attack.perturb(x, y, np.full(20, eps[7]), SEED), one)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', KINDS)
 def test_it_is_the_same_eagerly_compiled_and_in_a_training_step(name, trained, net):
     _, x, y = trained
@@ -129,6 +115,7 @@ def test_it_is_the_same_eagerly_compiled_and_in_a_training_step(name, trained, n
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('norm, order', [('Linf', 1), ('L2', 2)])
 @pytest.mark.parametrize('scale', [1e-20, 1e20])
 def test_of_a_linear_network_it_is_the_closed_form(norm, order, scale):
@@ -157,6 +144,7 @@ def test_a_descent_stays_in_the_box_where_that_is_nearer_than_the_budget():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('kind', NETWORKS)
 @pytest.mark.parametrize('name', ['PGD', 'PGD L2', 'LinfPGDAttack'])
 def test_it_follows_the_weights_as_they_change_and_is_traced_once(name, kind, trained):
@@ -181,6 +169,7 @@ def test_it_follows_the_weights_as_they_change_and_is_traced_once(name, kind, tr
     agree(after, KINDS[name](fresh).perturb(x, y, eps, SEED))
 
 
+@pytest.mark.long
 def test_in_training_each_step_sees_the_weights_of_the_step_before(trained):
     """Compiled steps, beside the same by hand: a new network and a new attack for every step."""
     weights, x, y = trained
@@ -211,6 +200,7 @@ def test_in_training_each_step_sees_the_weights_of_the_step_before(trained):
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('name', KINDS)
 def test_it_is_a_function_of_its_seed(name, trained, net):
     _, x, y = trained
@@ -223,6 +213,7 @@ def test_it_is_a_function_of_its_seed(name, trained, net):
     np.testing.assert_array_equal(np.random.get_state()[1], state)
 
 
+@pytest.mark.long(after=3)
 @pytest.mark.parametrize('name', KINDS)
 def test_nothing_of_it_is_numpy_or_makes_a_variable(name, trained, net):
     _, x, y = trained
@@ -238,6 +229,7 @@ def test_nothing_of_it_is_numpy_or_makes_a_variable(name, trained, net):
     assert 'Conv2D' in names and not {name for name in names if 'PyFunc' in name}
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('name', ['IFGSM', 'IFGSM L2', 'FGSM'])
 def test_evaluations_take_the_same_steps(name, trained, net):
     """From the clean image, where no random start differs: stopped where it first fools, it is what they find."""
@@ -254,6 +246,7 @@ def test_evaluations_take_the_same_steps(name, trained, net):
     assert attack.k == 1 or (size(attack, further, x) > size(attack, found, x) + 0.1 * eps)[there].mean() > 0.3
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('name', ['PGD', 'LinfPGDAttack'])
 def test_it_runs_on_several_replicas(name, trained):
     weights, x, y = trained

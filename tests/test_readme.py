@@ -77,6 +77,7 @@ CHECKS = {'pickle.load': is_a_run, 'class Adversarial': is_robust, "'like': 'exp
 """What is seen of a block in which this stands; the first that fits."""
 
 
+@pytest.mark.long(after=5)
 @pytest.mark.parametrize('page, block', BLOCKS, ids=[f'{page}-{i}' for i, (page, _) in enumerate(BLOCKS)])
 def test_code_runs_and_does_what_it_says(page, block, request, capsys):
     if 'logs/RUN' in block:

@@ -82,6 +82,7 @@ def test_the_tree_of_the_page_has_what_there_is():
 
 # ---- through the command line ----
 
+@pytest.mark.long
 def test_an_attack_from_outside_measures_a_run(trained):
     command('eval.sh', recipe('attack'), trained, '--gpu', 'cpu', '--set', 'attack_N=40', '--eval_log', 'out')
     summary = json.loads(Path('out/summary.json').read_text())['epochs']['2']
@@ -91,12 +92,14 @@ def test_an_attack_from_outside_measures_a_run(trained):
     assert "the attack NOISE has no option 'trails'; did you mean 'trials'?" in said
 
 
+@pytest.mark.long
 def test_an_objective_from_outside_is_minimised():
     command('run.sh', recipe('objective'), '--gpu', 'cpu', '--seed', '1', '--log', 'run', '--set', 'E=3')
     stats = [line['stats'] for line in Workdir('run').read_history()]
     assert stats[-1]['acc'] > 0.8 and Workdir('run').read_flags()['flags']['objective']['type'] == 'hinge'
 
 
+@pytest.mark.long
 def test_a_network_from_outside_is_trained_and_measured_by_another_config_file():
     command('run.sh', recipe('network'), '--gpu', 'cpu', '--seed', '1', '--log', 'run', '--set', 'E=2',
             '--set', 'model.width=20')
@@ -112,11 +115,13 @@ def test_a_network_from_outside_is_trained_and_measured_by_another_config_file()
     assert f"run was made with the network 'dense', which {file} registered, a file that is not there" in said
 
 
+@pytest.mark.long
 def test_a_data_set_from_outside_is_trained_on():
     command('run.sh', recipe('data'), '--gpu', 'cpu', '--seed', '1', '--log', 'run', '--set', 'E=2')
     assert Workdir('run').read_flags()['images'] == {'train': 300, 'test': 300}
 
 
+@pytest.mark.long
 def test_a_figure_from_outside_is_drawn(trained):
     said = command('plot.sh', recipe('figure'), trained, '--out', 'drawn')
     assert said.split() == ['drawn/own-figure.png'] and Path(said.strip()).stat().st_size > 5000
@@ -183,6 +188,7 @@ def test_images_and_labels_of_a_registered_data_set_are_checked(given, says, tab
     assert says in str(e.value)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('file, says', [
     (None, 'which no file registered; register it before'), ('relative.py', 'which no file registered'),
     ('gone.py', 'registered, a file that is not there any more'), ('run/inside.py', 'run that from outside of the run'),
@@ -204,6 +210,7 @@ def test_a_run_whose_thing_is_gone_says_which_file_registered_it_and_runs_none_o
         register_again({'registered': {'objective': {'x': None}}}, Path('run'))
 
 
+@pytest.mark.long
 def test_a_task_from_outside_measures_a_run(trained):
     said = command('eval.sh', recipe('task'), trained, '--gpu', 'cpu', '--set', 'attack_N=40', '--eval_log', 'out')
     summary = json.loads(Path('out/summary.json').read_text())

@@ -139,6 +139,7 @@ def run(trained):
     return {'gpu': 'cpu', 'log': 'logs/a', 'task': 'attack', 'attack_type': 'FGSM', 'attack_N': 4, 'eval_log': 'out'}
 
 
+@pytest.mark.long(after=6)
 @pytest.mark.parametrize('task', ['attack', 'certify', 'kkt', 'transfer', 'train_peek'])
 @pytest.mark.parametrize('model, says', [
     ({'description': [['C', 4, [3, 3]], ['P'], ['F', 9], ['F', 10, {'act': False}]]},
@@ -168,6 +169,7 @@ def test_another_architecture_is_said_to_be_one(run):
     assert "; the run was trained with arch='simple_sequential'" in refused({**run, 'arch': 'residual'})
 
 
+@pytest.mark.long
 def test_what_fits_but_is_not_the_runs_is_noted(run, capsys):
     core.run({**run, 'model': {**FLAGS['model'], 'act_type': 'linear'}})
     (note,) = [line for line in capsys.readouterr().out.split('\n') if line.startswith('note: ')]
@@ -176,6 +178,7 @@ def test_what_fits_but_is_not_the_runs_is_noted(run, capsys):
     assert 'note: ' not in capsys.readouterr().out
 
 
+@pytest.mark.long(after=13)
 @pytest.mark.parametrize('log, says', [
     ('nowhere', 'there is no such directory'), ('logs', 'there are runs below it: logs/a'),
     ('logs/a/model-1.keras', 'it is a file of logs/a: name that'), ('own', 'holds an evaluation; name the run that it'),
@@ -219,6 +222,7 @@ def test_permutations_that_are_none_are_refused_before_anything_is_written():
 
 # ---- sweeps ----
 
+@pytest.mark.long(after=3)
 @pytest.mark.parametrize('base, evaluations, says', [
     ({'objective': {'type': 'large-margin', 'layers': ['input'], 'top_k': 10}}, {}, 'top_k must be at most 9'),
     ({'lr': 'fast'}, {}, "there is no scheduler 'fast'"), ({'model': {'description': [['P']]}}, {}, 'last layer'),

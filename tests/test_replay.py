@@ -38,6 +38,7 @@ def replay_flags():
         'permutations': str(REFERENCE / f'trajectories/{REPLAY}.npz')}
 
 
+@pytest.mark.long
 def test_a_run_from_recorded_weights_and_permutations_repeats_the_original_attempt_by_attempt():
     core.run(replay_flags())
     reference = reference_json(f'trajectories/{REPLAY}')
@@ -69,6 +70,7 @@ def test_initial_weights_that_do_not_fit_are_refused():
         train(init_weights='w.npz')
 
 
+@pytest.mark.long
 def test_a_linear_network_reaches_the_hard_margin_of_the_support_vector_machine(digits):
     """Crammer and Singer's multi-class SVM is the max-margin problem that the paper's theory names."""
     from sklearn.svm import LinearSVC

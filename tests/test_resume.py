@@ -68,6 +68,7 @@ def copy(begun):
     shutil.copytree(begun, 'run')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('before', [pytest.param(True, marks=pytest.mark.long), False])
 @pytest.mark.parametrize('function, number', [
     ('fsync', 1), ('fsync', 3), ('fsync', 20), ('replace', 2), ('replace', 7), ('replace', 15),
@@ -105,7 +106,7 @@ def test_a_run_killed_at_random_instants_and_resumed_each_time_ends_as_if_it_had
         while process.poll() is None and Workdir('run').history_size() <= size and time.monotonic() < deadline:
             time.sleep(0.002)  # until it trains
         try:
-            process.wait(rng.uniform(0, 0.15))
+            process.wait(rng.uniform(0, 0.15) if kills < 5 else 300)
         except subprocess.TimeoutExpired:
             process.kill()
             kills += 1
@@ -118,6 +119,7 @@ def test_a_run_killed_at_random_instants_and_resumed_each_time_ends_as_if_it_had
     assert contents() == whole
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('error', [28, pytest.param(5, marks=pytest.mark.long)])  # ENOSPC, EIO
 @pytest.mark.parametrize('function', ['fsync', 'replace'])
 def test_a_write_that_fails_ends_the_run_in_one_sentence_and_it_resumes(function, error, whole, monkeypatch):
@@ -149,6 +151,7 @@ def file_size_limit(size: int):
         signal.signal(signal.SIGXFSZ, handler)
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('room', [1600, 2500, 5500, pytest.param(9000, marks=pytest.mark.long),
                                   pytest.param(14000, marks=pytest.mark.long)])
 def test_a_run_whose_files_are_written_by_a_part_only_ends_in_one_sentence_and_resumes(room, whole):
@@ -175,6 +178,7 @@ def test_a_short_write_of_a_line_leaves_no_half_of_it(monkeypatch):
     assert [line['eid'] for line in run.read_history()] == [1, 3]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_a_run_that_was_interrupted_resumes(number, whole, monkeypatch):
     from models import Model
@@ -193,6 +197,7 @@ def test_a_run_that_was_interrupted_resumes(number, whole, monkeypatch):
     assert contents() == whole
 
 
+@pytest.mark.long
 def test_a_finished_run_is_extended_to_the_longer_run(whole):
     train(**FAST, E=7)
     resume()
@@ -225,6 +230,7 @@ def test_a_run_is_resumed_in_its_own_directory(copy):
         core.Core({**FLAGS, **FAST, 'log': None}, {'resume': 'run', 'log': 'elsewhere'})
 
 
+@pytest.mark.long
 def test_what_the_command_line_had_set_need_not_be_said_again(whole):
     other = {**FLAGS, **FAST, 'lr': ('loss-based-v1', 0.1), 'E': 3}
     core.Core(other, settings=[('lr', FAST['lr']), ('E', 5)]).run()
@@ -235,6 +241,7 @@ def test_what_the_command_line_had_set_need_not_be_said_again(whole):
     assert record['flags']['E'] == 12 and len(record['resumed']) == 1 and 'command' in record['resumed'][0]
 
 
+@pytest.mark.long
 def test_like_repeats_a_run_in_a_directory_of_its_own(whole):
     train(**FAST)
     core.Core({**FLAGS, **FAST, 'lr': 0.1, 'seed': None, 'log': None}, {'like': 'run', 'log': 'again'}).run()
@@ -301,6 +308,7 @@ def test_a_run_killed_after_its_last_state_but_before_its_results_gets_them(whol
     assert contents()['raw'] == whole['raw']
 
 
+@pytest.mark.long
 def test_deterministic_operations_are_switched_on_and_the_run_is_recorded_so(tmp_path):
     here = Path(__file__).resolve().parent
     code = (f'import sys; sys.path[:0] = [{str(here.parent)!r}, {str(here)!r}]; from runs import train\n'

@@ -49,6 +49,7 @@ def near_a_threshold(key, q, atol):
     return int((np.abs(q - threshold) <= 2 * atol).sum())
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('case', [c for c in REFERENCE if f'{c}/q' in ARRAYS])
 def test_every_statistic_is_the_originals(case):
     spec = REFERENCE[case]

@@ -75,6 +75,7 @@ def order_of(seed: int):
     return np.random.default_rng(seed).permutation(N)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('parts, batch', [(1, 20), (1, 7), (3, 20), (3, 7), (3, 1)])
 def test_state_of_each_image_is_updated_by_its_number_and_is_that_of_one_device_on_several(data, parts, batch):
     net, order = network(parts, Remembering()), order_of(0)
@@ -112,6 +113,7 @@ def test_state_is_taken_back_with_the_weights_and_restored_from_a_state(data):
         assert all(np.array_equal(v, again.state()[k]) for k, v in kept.items())
 
 
+@pytest.mark.long
 def test_draws_are_those_of_the_epochs_seed_and_of_the_step_whatever_the_order(data):
     def draws(order, seed, epochs=1):
         net = network(1, Remembering())
@@ -127,6 +129,7 @@ def test_draws_are_those_of_the_epochs_seed_and_of_the_step_whatever_the_order(d
         assert not np.isin(draws(np.arange(N), seed, epochs=2), draws(np.arange(N), seed)).any()
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('change', ['dropout', 'augmentation'])
 def test_full_batches_in_a_fixed_order_repeat_no_dropout_and_no_augmentation(data, change):
     description = [DESCRIPTION[0], ['D', 0.5], *DESCRIPTION[1:]] if change == 'dropout' else DESCRIPTION
@@ -185,6 +188,7 @@ class Moved(Objective):
         return CrossEntropy().losses(batch.net, batch.x + batch.uniform([1, 1, 1]), batch.y, True)
 
 
+@pytest.mark.long
 def test_an_objective_with_a_pass_of_its_own_is_a_part_of_a_sum(data):
     net = network(1, Weighted([(1.0, CrossEntropy()), (2.0, Moved())]))
     alone = network(1, Moved())
@@ -200,6 +204,7 @@ def test_outside_of_a_training_step_there_is_nothing_to_draw_from_or_to_update(d
             use()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('number', [6, 8])
 def test_a_run_whose_objective_has_state_is_resumed_bit_for_bit(number, tmp_path, monkeypatch):
     monkeypatch.setitem(OBJECTIVES, 'remembering', Remembering)
@@ -237,6 +242,7 @@ class Adversarial(Objective):
         return CrossEntropy().losses(batch.net, tf.stop_gradient(moved), batch.y, True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('parts', [1, 3])
 def test_an_attack_runs_within_a_step_on_the_weights_of_that_step_and_each_image_has_its_budget(data, parts):
     net, by_hand, order = network(parts, Adversarial()), network(), order_of(0)

@@ -150,6 +150,7 @@ def test_three_processes_make_each_run_once_though_one_of_them_is_killed():
     assert not list(Path('sweep').rglob('lock*'))
 
 
+@pytest.mark.long
 def test_a_process_with_nothing_to_do_waits_says_so_once_and_takes_over_what_is_left_behind(
         finished, capsys, monkeypatch):
     expected = numbers('sweep/noise-0/seed-2')
@@ -176,6 +177,7 @@ def test_a_process_with_nothing_to_do_waits_says_so_once_and_takes_over_what_is_
     assert numbers('sweep/noise-0/seed-2') == expected
 
 
+@pytest.mark.long
 def test_what_another_process_is_at_work_on_is_left_to_it_and_what_it_has_done_is_not_done_again(
         finished, capsys, monkeypatch):
     shutil.move('sweep/noise-0/seed-1', 'done')
@@ -197,6 +199,7 @@ def test_what_another_process_is_at_work_on_is_left_to_it_and_what_it_has_done_i
     assert Path('sweep/noise-0/seed-1/res').stat().st_mtime_ns == before
 
 
+@pytest.mark.long
 def test_a_run_that_is_done_between_the_look_and_the_lock_is_not_begun_again(
         finished, capsys, monkeypatch):
     shutil.move('sweep/noise-0/seed-1', 'done')
@@ -214,6 +217,7 @@ def test_a_run_that_is_done_between_the_look_and_the_lock_is_not_begun_again(
     assert 'resuming' not in Path('sweep/noise-0/seed-1/stdout').read_text() and done
 
 
+@pytest.mark.long
 def test_what_failed_in_another_process_is_not_tried_again_by_those_at_work_and_is_by_the_next(
         finished, capsys, monkeypatch):
     shutil.rmtree('sweep/noise-0.5/seed-1')
@@ -237,6 +241,7 @@ def test_what_failed_in_another_process_is_not_tried_again_by_those_at_work_and_
     assert 'failed' not in sweep(CONFIG).listing()
 
 
+@pytest.mark.long
 def test_an_evaluation_waits_for_the_run_that_another_process_makes(finished, capsys, monkeypatch):
     config = {**CONFIG, 'axes': {'noise': {'0': {}}}}
     shutil.move('sweep/noise-0/seed-2', 'done')
@@ -254,6 +259,7 @@ def test_an_evaluation_waits_for_the_run_that_another_process_makes(finished, ca
     assert [line.split()[3] for line in lines[2:4]] == [f'noise-0/seed-{k}/eval-other' for k in (1, 2)]
 
 
+@pytest.mark.long
 def test_a_sweep_that_another_process_began_meanwhile_is_gone_on_with_as_it_was_begun(capsys):
     one = {**TRAINED, 'axes': {'noise': {'0': {}}}, 'seeds': [1]}
     first, second, third = sweep(one, E=1), sweep(one), sweep(one, E=2)

@@ -104,6 +104,7 @@ def test_the_task_of_an_evaluation_by_an_earlier_version_is_that_of_its_flags(ru
     assert task_of(Workdir('out')) == 'sizes', 'while it is under way'
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('task, flags', [
     ('attack', {'attack_type': 'FGSM', 'attack_N': 4}), ('kkt', {}), ('transfer', {'attack_type': 'FGSM'}),
     ('certify', {'attack_N': 4})])
@@ -136,6 +137,7 @@ def same(a, b):
             np.testing.assert_array_equal(a[eid][name], b[eid][name])
 
 
+@pytest.mark.long
 def test_each_of_several_runs_is_measured_as_if_it_were_named_alone(run, other):
     Path('second').symlink_to(other)
     both = core.run({**CERTIFY, 'log': ['run', 'second']})

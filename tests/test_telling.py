@@ -135,6 +135,7 @@ def originals(flags, attempts):
     return '\n'.join([*lines, 'run/res updated', 'run/model-12.keras archived', ''])
 
 
+@pytest.mark.long
 def test_with_print_a_run_says_line_for_line_what_the_original_does(capsys):
     res, attempts = train(archive=5)
     assert any(a['cmd'] == 'back' for a in attempts)
@@ -152,6 +153,7 @@ def ending(attempts):
             './plot.sh figure-quickstart run', './eval.sh eval-quickstart-digits run']
 
 
+@pytest.mark.long
 def test_in_brief_a_run_says_what_is_needed_and_ends_with_five_lines_also_when_it_is_resumed(clock, capsys):
     _, attempts = train(print=False)
     assert any(a['cmd'] == 'back' for a in attempts)
@@ -178,6 +180,7 @@ def resumed(**changes):
     return list(Workdir('run').read_history())
 
 
+@pytest.mark.long
 def test_in_brief_what_ends_a_run_early_is_said_after_its_last_epoch(clock, capsys):
     with pytest.raises(UserError):
         train(print=False, lr_lb=0.25)

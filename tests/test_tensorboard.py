@@ -24,6 +24,7 @@ def scalars(path: str) -> dict[str, dict[int, float]]:
             for tag in events.Tags()['tensors']}
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('mode', list(TrainMode))
 def test_every_statistic_of_accepted_epochs_is_there_and_the_relative_rate(mode):
     lr = ('loss-based-v1', 0.3, 2.0, 2.0) if mode is TrainMode.USE_FRAME else ('aggressive-v3', 0.1, 2.0, 2.0)

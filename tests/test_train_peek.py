@@ -15,6 +15,7 @@ from core.workdir import Workdir
 from models import TrainMode
 
 
+@pytest.mark.long
 def test_peek_trains_on_from_an_archived_epoch_without_touching_the_run():
     train(archive=6, E=12)
     before = {p.name: p.read_bytes() for p in Path('run').iterdir()}
@@ -40,6 +41,7 @@ def test_peek_works_without_a_frame():
     assert res[2][1][0]['log_frame'] is None
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('changes, message', [
     ({'eid': 7}, 'epoch 7 is not archived in run; archived epochs: 2'),
     ({'lr': ('loss-based-v1', 0.1)}, 'lr must be a float for train_peek'),
@@ -55,6 +57,7 @@ def test_peeks_that_cannot_be_made_are_refused(changes, message):
     assert message in str(e.value)
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('file, content, message', [
     ('flags.json', b'[]', "flags.json is not a run's record"), ('flags.json', b'{"flags"', 'flags.json cannot be read'),
     ('model-2.keras', b'', 'epoch 2: model-2.keras cannot be read'),
@@ -67,6 +70,7 @@ def test_a_damaged_run_is_refused(file, content, message):
     assert message in str(e.value) and '\n' not in str(e.value)
 
 
+@pytest.mark.long
 def test_a_data_set_that_changed_since_the_run_is_refused():
     x, y = (part[:100] for part in core.get_dataset('digits').train)
     np.savez('data.npz', x_train=x, y_train=y, x_test=x, y_test=y)

@@ -22,6 +22,7 @@ from core.workdir import Workdir
 from models import Model, SimpleSequential, TrainMode
 
 
+@pytest.mark.long
 def test_the_directory_holds_what_the_original_leaves_and_more():
     res, attempts = train(archive=5)
     run = Workdir('run')
@@ -35,6 +36,7 @@ def test_the_directory_holds_what_the_original_leaves_and_more():
     assert [a['stats'] for a in accepted] == [info['stats'] for info in res['raw'].values()]
 
 
+@pytest.mark.long
 def test_res_loads_with_numpy_alone_and_has_the_originals_layout():
     train()
     code = ('import pickle, sys; r = pickle.load(open("run/res", "rb")); '
@@ -80,6 +82,7 @@ def test_print_false_leaves_out_the_blocks_and_still_records_statistics(capsys):
     assert 'epoch #2' in text and 'q_bar_min' not in text and 'q_bar_min' in res['raw'][2]['stats']
 
 
+@pytest.mark.long
 def test_each_epoch_starts_from_the_frame_and_the_rate_that_the_last_one_left():
     _, attempts = train()
     log_frame, lr = FLAGS['log_frame0'], 0.3
@@ -93,6 +96,7 @@ def test_each_epoch_starts_from_the_frame_and_the_rate_that_the_last_one_left():
             np.testing.assert_allclose(a['stats']['log_loss'], log_frame, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.long
 def test_the_same_seed_repeats_the_run_and_another_does_not():
     def numbers(attempts):
         return [(a['eid'], a['cmd'], a['lr'], a['rt_loss'], a['stats']) for a in attempts]
@@ -100,6 +104,7 @@ def test_the_same_seed_repeats_the_run_and_another_does_not():
     assert runs[0] == runs[1] != runs[2]
 
 
+@pytest.mark.long
 def test_a_retry_starts_from_the_kept_weights_with_a_permutation_of_its_own(monkeypatch):
     seen = []
     original = Model.train_epoch
@@ -123,6 +128,7 @@ def test_a_failed_attempt_has_no_statistics_and_says_why(capsys):
     assert 'epoch #1 (lr=1.000e+04 log_frame=1.50000): loss is too large: ' in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_an_initial_loss_above_the_frame_is_said_before_the_start_and_again_when_stuck(capsys):
     """B4: the original ends such a run at lr_lb after some 1,600 attempts without a word."""
     with pytest.raises(UserError, match='below lr_lb = 1.000e-05; the run ended after epoch 0'):
@@ -136,6 +142,7 @@ def test_an_initial_loss_above_the_frame_is_said_before_the_start_and_again_when
     assert sum(a['eid'] == 1 for a in attempts) < 10
 
 
+@pytest.mark.long
 def test_a_rate_below_its_bound_ends_the_run_with_everything_saved():
     """B5: the original loses everything since the last pickle and exits with success."""
     with pytest.raises(UserError, match='the next learning rate, .* is below lr_lb'):
@@ -198,6 +205,7 @@ def test_a_training_loss_of_exactly_zero_without_a_frame_says_to_use_one(monkeyp
     assert Workdir('run').archived_epochs() == [1]
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('lr', [0.02, ('aggressive', 0.02), ('aggressive-v2', 0.02), ('aggressive-v3', 0.02),
                                 ('loss-based-v1', 0.02, 1.1, 1.2, 0, 2.6)])
 def test_every_scheduler_trains_without_a_frame(lr):
@@ -205,6 +213,7 @@ def test_every_scheduler_trains_without_a_frame(lr):
     assert res['raw'][8]['stats']['loss'] < res['raw'][1]['stats']['loss'] and res['raw'][8]['log_frame'] is None
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('lr', [0.02, ('const-lr-and-loss-based-lr', 0.05)])
 def test_constant_rates_in_a_frame_are_the_same_real_rate(lr):
     res, _ = train(lr=lr, E=8)
@@ -213,6 +222,7 @@ def test_constant_rates_in_a_frame_are_the_same_real_rate(lr):
         np.testing.assert_allclose(info['lr'] * math.exp(-info['log_frame']), real_rate, rtol=1e-9)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('mode, lr', [(TrainMode.NORMAL, ('aggressive-v3', 0.1, 2.0, 2.0)),
                                       (TrainMode.USE_FRAME, ('loss-based-v1', 0.3, 2.0, 2.0))])
 def test_T_is_the_sum_of_the_real_rates_of_all_steps_of_accepted_epochs(mode, lr):
@@ -223,6 +233,7 @@ def test_T_is_the_sum_of_the_real_rates_of_all_steps_of_accepted_epochs(mode, lr
     np.testing.assert_allclose([math.exp(a['stats']['log_T']) for a in accepted], 3 * np.cumsum(rates), rtol=1e-9)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 @pytest.mark.parametrize('method', ['train_epoch', 'get_stats', 'keep', 'save', 'roll_back'])
 def test_an_interrupt_at_any_point_leaves_the_last_accepted_epoch_saved(method, number, monkeypatch):
@@ -269,6 +280,7 @@ def test_a_directory_that_holds_a_run_is_not_written_over():
     assert Path('run/history.jsonl').read_bytes() == before
 
 
+@pytest.mark.long
 def test_runs_of_the_same_second_get_directories_of_their_own(monkeypatch):
     monkeypatch.setattr('time.strftime', lambda *a: '20260101_000000')
     for _ in range(2):

@@ -111,6 +111,7 @@ def is_near_a_decision(scheduler, attempt, rtol: float) -> bool:
         for factor in (1 - rtol, 1 + rtol))
 
 
+@pytest.mark.long
 def test_every_attempt_after_a_stored_epoch_ends_as_the_original_did(replay):
     first, whole = stated('first batch loss rtol'), stated('(?<!attempt 0 )epoch loss rtol')
     scheduler, _ = fresh_scheduler(replay.config)
@@ -133,6 +134,7 @@ def test_every_attempt_after_a_stored_epoch_ends_as_the_original_did(replay):
         scheduler.get({'eid': a['eid'], 'stats': a['stats'], 'log_frame': a['log_frame']})  # it remembers its history
 
 
+@pytest.mark.long(after=1)
 def test_the_first_epoch_agrees_to_as_many_digits_as_the_reference_states(replay):
     a, spread = replay.attempts[0], replay.spread_from_start().get(0, {})
     replay.start_from('init')
@@ -185,11 +187,13 @@ def check_follows(replay: Replay, attempts: float, least: float, is_gentle: bool
     return followed
 
 
+@pytest.mark.long
 def test_runs_stay_within_ten_times_the_spread_of_the_originals_own_reruns(replay):
     followed = check_follows(replay, ATTEMPTS, stated('not less than'))
     assert followed or not replay.agreed(), 'it was compared at all'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', [name for name in GENTLE if name not in FULL_BATCH])
 def test_a_gentle_run_decides_alike_from_start_to_end(name):
     attempts, rtol = GENTLE[name]

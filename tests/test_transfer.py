@@ -49,6 +49,7 @@ def stepped(x, y, weights, biases, eps, k, a):
     return x.reshape(-1, 4, 4, 1)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('scale', [1, 3e3], ids=['moderate losses', 'a loss of 1e-100 or less'])
 @pytest.mark.parametrize('make, k, a', [(FGSM, 1, 1.0), (lambda m: IFGSM(m, k=7, a=0.3), 7, 0.3)],
                          ids=['FGSM', 'IFGSM'])
@@ -126,6 +127,7 @@ def test_where_the_cross_entropy_has_no_gradient_images_are_those_of_the_nearest
     assert np.isclose(ours, expected, atol=1e-6)[certain].mean() > 0.999
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('norm', ['Linf', 'L2'])
 def test_images_lie_within_their_budget_and_the_box_and_do_not_stop_where_they_fool(net, norm, mnist_images):
     x, y = (a[:24] for a in mnist_images.train)
@@ -184,6 +186,7 @@ def accuracy(target, source, x, y, eps):
     return float((target(images).numpy().argmax(axis=1) == y).mean())
 
 
+@pytest.mark.long
 def test_a_black_box_evaluation_is_of_the_run_on_images_of_the_source(runs):
     res = core.run({**BLACK, 'eid': [6, 12]})
     x, y = (a[:100] for a in core.get_dataset('digits').test)
@@ -206,6 +209,7 @@ def test_a_black_box_evaluation_is_of_the_run_on_images_of_the_source(runs):
     assert not np.array_equal(res[6]['class'], res[12]['class'])
 
 
+@pytest.mark.long
 def test_without_a_source_each_network_makes_its_own_images(runs, capsys):
     res = core.run({**WHITE, 'eid': [6, 12]})
     x, y = (a[:100] for a in core.get_dataset('digits').test)
@@ -224,6 +228,7 @@ def test_without_a_source_each_network_makes_its_own_images(runs, capsys):
         assert pickle.load(f)[12]['accuracy'] == res[12]['accuracy']
 
 
+@pytest.mark.long
 def test_the_run_itself_may_be_the_source_of_another_epoch(runs):
     same, other = (core.run({**WHITE, 'source': 'run', 'source_eid': eid, 'eval_log': str(eid)}) for eid in (12, 6))
     assert same[12]['accuracy'] == core.run({**WHITE, 'eid': 12})[12]['accuracy']
@@ -232,6 +237,7 @@ def test_the_run_itself_may_be_the_source_of_another_epoch(runs):
     assert other[12]['accuracy'] != same[12]['accuracy']
 
 
+@pytest.mark.long
 def test_ifgsm_is_stronger_on_the_network_itself_and_takes_its_steps_from_the_flags(runs):
     fgsm = core.run({**WHITE, 'attack_eps_list': None})[12]
     assert fgsm['eps'] == list(EPS)
@@ -243,6 +249,7 @@ def test_ifgsm_is_stronger_on_the_network_itself_and_takes_its_steps_from_the_fl
     assert min(differences) >= -0.01 and max(differences) > 0.03
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('flags', [WHITE, BLACK], ids=['white', 'black'])
 def test_an_evaluation_that_died_goes_on_to_the_same_result(flags, runs, monkeypatch):
     whole = core.run({**flags, 'eid': [6, 12], 'eval_log': 'whole'})
@@ -260,6 +267,7 @@ def test_an_evaluation_that_died_goes_on_to_the_same_result(flags, runs, monkeyp
         assert np.array_equal(again[eid]['source_class'], whole[eid]['source_class'])
 
 
+@pytest.mark.long
 def test_on_several_devices_it_finds_what_one_finds(runs):
     one, several = (core.run({**BLACK, 'eid': [6, 12], 'attack_B': 16, 'gpu': gpu, 'eval_log': gpu})
                     for gpu in ('cpu', 'cpu,cpu'))
@@ -268,6 +276,7 @@ def test_on_several_devices_it_finds_what_one_finds(runs):
         assert np.array_equal(one[eid]['source_class'], several[eid]['source_class'])
 
 
+@pytest.mark.long
 def test_an_evaluation_does_not_go_on_with_another_source(runs):
     train(log='changing', E=2)
     core.run({**WHITE, 'source': 'changing'})
@@ -279,6 +288,7 @@ def test_an_evaluation_does_not_go_on_with_another_source(runs):
         core.run({**WHITE, 'source': 'changing'})
 
 
+@pytest.mark.long
 def test_sources_for_other_data_are_refused(runs):
     x, y = core.get_dataset('digits').train
     np.savez('small.npz', x_train=x[:, :6], y_train=y, x_test=x[:, :6], y_test=y)

@@ -68,6 +68,7 @@ SETTINGS = {'deadline': None, 'database': None, 'print_blob': False, 'derandomiz
             'suppress_health_check': list(hypothesis.HealthCheck)}
 
 
+@pytest.mark.long
 @hypothesis.settings(max_examples=60, **SETTINGS)
 @hypothesis.given(MUTATIONS)
 def test_any_flags_run_or_give_a_sentence(eagerly, mutation):
@@ -175,6 +176,7 @@ def test_every_flag_with_every_nasty_value_runs_or_leaves_no_directory(eagerly, 
         place = Path(f'run-{k}')
         try:
             core.run({**FLAGS, 'train_N': 40, 'test_N': 10, 'B': 20, 'print': False, 'E': 1, 'log': str(place),
+                      'lr_lb': 0.01,  # so that one whose every attempt is rejected ends soon
                       name: value})
         except UserError as e:
             assert '\n' not in str(e) and len(str(e)) < 1000
@@ -189,6 +191,7 @@ def trained(tmp_path_factory):
     return place
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('task', [
     {'task': 'attack', 'attack_type': 'PGD', 'attack_K': 2, 'attack_E': 1}, {'task': 'certify'}, {'task': 'kkt'},
     {'task': 'transfer', 'attack_type': 'FGSM'}, {'task': 'train_peek', 'lr': 0.1, 'E': 1, 'B': 50}],
@@ -217,6 +220,7 @@ class Bomb:
         return (os.system, ('touch exploded',))
 
 
+@pytest.mark.long
 def test_nothing_in_a_run_directory_is_ever_unpickled_or_executed():
     train(E=2)
     Path('run/res').write_bytes(pickle.dumps(Bomb()))
@@ -257,6 +261,7 @@ def test_a_model_file_with_code_in_it_is_read_for_its_weights_only():
     assert not Path('exploded').exists()
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('damage', [b'', b'PK\x03\x04', b'x' * 5000, None], ids=['empty', 'cut', 'noise', 'half'])
 def test_a_damaged_model_is_a_sentence(damage):
     train(E=1)

@@ -63,6 +63,7 @@ def test_statistics_of_an_epoch_have_those_of_the_validation_set_only_where_ther
     assert last['stats']['val_loss'] == pytest.approx(losses.mean(), rel=1e-5), 'the real loss, whatever the frame'
 
 
+@pytest.mark.long
 def test_training_is_that_of_the_images_that_are_left():
     """Nothing of the images that are set apart enters."""
     _, apart = train(**{**QUICK, 'E': 1}, validation_N=20, log='apart')
@@ -71,6 +72,7 @@ def test_training_is_that_of_the_images_that_are_left():
     assert stats == alone[-1]['stats'] and apart[-1]['rt_loss'] == alone[-1]['rt_loss']
 
 
+@pytest.mark.long
 def test_an_evaluation_takes_the_validation_set_from_its_run():
     train(**{**QUICK, 'E': 1}, validation_N=('first', 20))
     flags = {'task': 'attack', 'log': 'run', 'attack_type': 'FGSM', 'gpu': 'cpu', 'attack_set': 'validation'}
