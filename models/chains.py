@@ -74,3 +74,9 @@ def replaced_methods(layer: keras.Layer) -> list[str]:
     """Methods of its class in whose place a layer or model holds something else, as after ``layer.call = ...``."""
     return [name for name in vars(layer)
             if name not in _WRAPPED | _IRRELEVANT and callable(getattr(type(layer), name, None))]
+
+
+def differs_in_training(net: keras.Model) -> bool:
+    """Whether the network has layers that compute something else in training."""
+    return any(isinstance(layer, keras.layers.BatchNormalization) or (
+        hasattr(layer, 'seed_generator') and getattr(layer, 'rate', True)) for layer in net._flatten_layers())

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from . import checks, losses, margins
 from .augmentation import Augmentation
+from .chains import differs_in_training
 from .logits import class_labels
 from .networks.keras_network import network_of
 from .networks.network import Network, norms_of
@@ -85,7 +86,7 @@ class Model(Steps, Statistics, Stored):
         if self.net.losses:
             raise ValueError('the network adds losses of its own, such as those of regularizers, which a Model does not'
                              ' train by; leave them out, and use weight_decay or an objective')
-        if train_mode is TrainMode.USE_FRAME and _differs_in_training(self.net):
+        if train_mode is TrainMode.USE_FRAME and differs_in_training(self.net):
             raise ValueError('a frame follows the loss of the network itself, which batch normalisation and dropout '
                              'train by another; use train_mode=NORMAL')
         self.objective: Minimised | None = None
@@ -178,9 +179,3 @@ class _Function:
 
     def controls(self, steps: np.ndarray, per_epoch: int) -> Mapping[str, np.ndarray]:
         return {}
-
-
-def _differs_in_training(net: keras.Model) -> bool:
-    """Whether the network has layers that compute something else in training."""
-    return any(isinstance(layer, keras.layers.BatchNormalization) or (
-        hasattr(layer, 'seed_generator') and getattr(layer, 'rate', True)) for layer in net._flatten_layers())

@@ -22,6 +22,7 @@ from core.devices import use_device
 OWN = Path(__file__).parent / 'reference'
 REFERENCE = Path(os.environ.get('MAX_MARGIN_REFERENCE') or OWN)
 LARGE_MARGIN = Path(os.environ.get('LARGE_MARGIN_REFERENCE') or OWN / 'large-margin')
+MMA = Path(os.environ.get('MMA_REFERENCE') or OWN / 'mma')
 
 
 def reference_json(name: str, folder: Path = REFERENCE):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from .an_pgd import ANPGD
 from .base import Attack, AttackResult
 from .carlini_l2 import CarliniL2
 from .ddn import DDN
@@ -15,6 +16,7 @@ from .l2_bim import L2BIM
 from .l2_deepfool import L2DeepFool
 from .l2_fast import L2Fast
 from .linf_pgd import LinfPGDAttack
+from .loss_pgd import LossPGD
 from .pgd import PGD
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -28,6 +30,8 @@ ATTACKS: dict[str, type[Attack]] = {
     'FGSM': FGSM,
     'IFGSM': IFGSM,
     'PGD': PGD,
+    'AN_PGD': ANPGD,
+    'LOSS_PGD': LossPGD,
 }
 """Names of attacks, for the flag ``attack_type``; the first four are the original's."""
 
@@ -35,6 +39,6 @@ AttackType = Enum('AttackType', list(ATTACKS))  # type: ignore[misc]
 """The same names, as the original's config files write them: AttackType.L_2."""
 
 __all__ = [
-    'ATTACKS', 'Attack', 'AttackResult', 'AttackType', 'CarliniL2', 'DDN', 'FGSM', 'FMN', 'GradientDescentAttack',
-    'IFGSM', 'L2BIM', 'L2DeepFool', 'L2Fast', 'LinfPGDAttack', 'PGD',
+    'ANPGD', 'ATTACKS', 'Attack', 'AttackResult', 'AttackType', 'CarliniL2', 'DDN', 'FGSM', 'FMN',
+    'GradientDescentAttack', 'IFGSM', 'L2BIM', 'L2DeepFool', 'L2Fast', 'LinfPGDAttack', 'LossPGD', 'PGD',
 ]

@@ -28,6 +28,17 @@ STEP_LENGTHS = 2.0 ** -np.arange(12)
 furthest."""
 
 
+def rng_of(rng: Rng | int | None) -> Rng:
+    """A source of random numbers: itself, one of a seed, or a fresh one for None.
+
+    Raises:
+        ValueError: no seed.
+    """
+    if isinstance(rng, (np.random.Generator, np.random.RandomState)):
+        return rng
+    return np.random.default_rng(None if rng is None else checks.count('rng', rng, 0))
+
+
 class Attack(ABC):
     """Finds, for images, near images that a network classifies wrongly.
 
@@ -52,6 +63,7 @@ class Attack(ABC):
         ball: what the attack does within a budget of this norm.
         has_budgets: whether it works within given budgets rather than minimising the distance.
         eps_list: these budgets, ascending.
+        most: the largest distance that an attack without budgets looks at; inf for any.
         depends_on_scale: whether what is found depends on the scale of the logits.
         net: the Keras model.
         quick_net: the same function of the images, float32, to take gradients of.
@@ -67,6 +79,7 @@ class Attack(ABC):
     targeted = False
     bounds = (0.0, 1.0)
     eps_list: list[float] = []
+    most = math.inf
 
     def __init__(self, model: Net, norm: str | Ball | None = None):
         self.ball = ball_of(self.norm if norm is None else norm)
@@ -107,8 +120,7 @@ class Attack(ABC):
             ValueError: images or labels that are not such, or a network that does not give finite logits.
         """
         x, y, clean = self._checked(images, labels)
-        if not isinstance(rng, (np.random.Generator, np.random.RandomState)):
-            rng = np.random.default_rng(None if rng is None else checks.count('rng', rng, 0))
+        rng = rng_of(rng)
         done = self._reached(clean, y)
         found, success = x.copy(), done.copy()
         stood_still = np.zeros(len(x), bool)
@@ -205,14 +217,15 @@ class Attack(ABC):
         doubts, lost = Doubts.none(len(x)), np.isinf(size)
         doubts.no_gradient |= lost & stood_still
         furthest = self.furthest(x)
-        doubts.whole_box |= lost & (self.eps_list[-1] >= furthest if self.has_budgets else True)
+        doubts.whole_box |= lost & ((self.eps_list[-1] if self.has_budgets else self.most) >= furthest)
         # An attack that the scale of the logits may mislead is compared where it found something, too.
         rows = np.flatnonzero(size > 0 if self.depends_on_scale else lost)
         if self.targeted or not len(rows):
             return doubts
         direction, blind = self._looked(x[rows], y[rows])
         doubts.no_gradient[rows] |= blind & lost[rows]
-        lengths = [np.full(len(x), eps) for eps in self.eps_list] or [share * furthest for share in STEP_LENGTHS]
+        lengths = [np.full(len(x), eps) for eps in self.eps_list] or [
+            np.minimum(share * furthest, self.most) for share in STEP_LENGTHS]
         for length in lengths:
             _, wrong = self._stepped(x[rows], direction, y[rows], length[rows])
             doubts.single_step[rows] |= wrong & (length[rows] < size[rows])

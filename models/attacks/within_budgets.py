@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,14 +110,19 @@ class BudgetAttack(Attack):
             float32 [N, H, W, C], within their balls and [0, 1], up to rounding.
         """
         x = tf.ensure_shape(tf.cast(x, tf.float32), [None, *self.image_shape])
-        y = tf.cast(y, tf.int64)
         eps = tf.broadcast_to(tf.cast(eps, tf.float32), tf.shape(y))
         start = x
         if self.random_start:
             noise = self.ball.random(x, eps, tf.cast(seed, tf.int32))
             start = tf.clip_by_value(x + noise, *self.bounds)
+        return self.perturb_from(start, x, y, eps, stop)
+
+    def perturb_from(self, start: tf.Tensor, x: tf.Tensor, y: tf.Tensor, eps: tf.Tensor, stop: bool = False
+                     ) -> tf.Tensor:
+        """As ``perturb``, from given images, float32 [N, H, W, C]; all arguments are tensors."""
         point = tf.float64 if self._exact else tf.float32
-        end, _, _ = self._descend(tf.cast(start, point), tf.cast(x, point), y, tf.cast(eps, point), stop)
+        end, _, _ = self._descend(tf.cast(start, point), tf.cast(x, point), tf.cast(y, tf.int64),
+                                  tf.cast(eps, point), stop)
         return tf.cast(end, tf.float32)
 
     def _descend(self, start, clean, y, eps, stop):
@@ -133,6 +138,10 @@ class BudgetAttack(Attack):
 
     # ---- evaluations ----
 
+    def _descent(self, restart: int) -> Callable[..., list[np.ndarray]]:
+        """What makes the descents of a restart, from starts, images, labels and budgets: see ``_evaluated``."""
+        return self._descended
+
     def _run(self, x, y, rng):
         images, eps, stood_still = np.zeros_like(x), np.full(len(x), np.inf), np.zeros(len(x), bool)
         active = np.arange(len(x))
@@ -144,10 +153,10 @@ class BudgetAttack(Attack):
 
         steps = self._single_steps(x, y)
         for budget in self.eps_list:
-            for _ in range(self.repeat):
+            for restart in range(self.repeat):
                 start = self._starts(x, active, budget, rng) if self.random_start else x[active]
                 each = np.full(len(active), budget)
-                ends, wrong, stuck = self._descended(start, x[active], y[active], each)
+                ends, wrong, stuck = self._descent(restart)(start, x[active], y[active], each)
                 stood_still[active] |= stuck
                 active = left(ends, wrong)
                 if not len(active):

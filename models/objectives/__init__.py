@@ -10,6 +10,7 @@ from ..types import shown
 from .base import Objective
 from .cross_entropy import CrossEntropy
 from .large_margin import Distances, LargeMargin, boundary_distances, large_margin_losses
+from .mma import MMA
 from .moments import twice_differentiable_moments
 from .passes import ForwardPass, forward_pass, layers_of
 from .released_large_margin import ReleasedLargeMargin, released_distances, released_large_margin_losses
@@ -19,6 +20,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     'cross-entropy': CrossEntropy,
     'large-margin': LargeMargin,
     'large-margin-released': ReleasedLargeMargin,
+    'mma': MMA,
 }
 """Names of objectives, for config files."""
 
@@ -53,7 +55,7 @@ def objective_of(description: Any) -> Objective:
 
 
 __all__ = [
-    'CrossEntropy', 'Distances', 'ForwardPass', 'LargeMargin', 'OBJECTIVES', 'Objective', 'ReleasedLargeMargin',
+    'CrossEntropy', 'Distances', 'ForwardPass', 'LargeMargin', 'MMA', 'OBJECTIVES', 'Objective', 'ReleasedLargeMargin',
     'Weighted', 'boundary_distances', 'forward_pass', 'large_margin_losses', 'layers_of', 'objective_of',
     'released_distances', 'released_large_margin_losses', 'twice_differentiable_moments',
 ]

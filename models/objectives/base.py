@@ -62,6 +62,11 @@ class Objective:
         """
         return {}
 
+    def record(self) -> Mapping[str, Any]:
+        """What history says of the state after an epoch: numbers, lists and dictionaries of them; nothing unless
+        overridden."""
+        return {}
+
     def losses_of(self, run: ForwardPass) -> tf.Tensor:
         """The losses of the samples, float64 [N], from a forward pass that has the activations of ``layers``."""
         raise NotImplementedError(f'{type(self).__name__} must define losses_of, or losses')
