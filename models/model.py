@@ -125,6 +125,11 @@ class Model(Steps, Statistics, Stored):
                 self.objective = _Function(objective)
             self._prepare_steps()
 
+    def objective_record(self) -> Mapping[str, Any]:
+        """What history says of the objective's state; see ``objectives.Objective.record``."""
+        record = getattr(self.objective, 'record', None)
+        return {} if record is None else record()
+
     # ---- network ----
 
     @property

@@ -61,6 +61,7 @@ class EpochInfo(TypedDict, total=False):
     stats: Any  # dict[str, float], or None
     time: float
     monitors: Any  # what monitors measured of an accepted epoch, by name; absent where none was due
+    objective: Any  # what the objective says of its state after an accepted epoch; absent where it says nothing
 
 
 class Decision(NamedTuple):

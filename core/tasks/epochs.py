@@ -16,7 +16,7 @@ from .. import progress
 from ..errors import UserError, about
 from ..interrupts import Interrupts
 from ..workdir import Workdir
-from .records import Records
+from .records import Records, info_of, measured_of
 from .telling import teller
 
 Permutations = Callable[[int, int, int], np.ndarray]
@@ -150,7 +150,7 @@ class Training:
         self.workdir.cut_history(state['history'])
         for line in self.workdir.read_history() if state['history'] else ():
             if line['cmd'] == 'go':
-                self.records.add(_info_of(line))
+                self.records.add(info_of(line))
         self._eid, self._attempts, self._log_T = state['eid'], state['attempts'], state['log_T']
         self._archived = state['archived']  # whereas res may be that of an earlier epoch
         self._remove_superseded()
@@ -193,6 +193,8 @@ class Training:
             accepted = cmd == 'go'
             if accepted and (measured := self.monitors(eid)) is not None:
                 info['monitors'] = self.agree(measured)
+            if accepted and (recorded := self.model.objective_record()):
+                info['objective'] = recorded
             with self._interrupts.held():
                 self._record(info, failure, cmd, next_lr)
                 if accepted:
@@ -268,7 +270,7 @@ class Training:
             'attempt': self._attempts - 1, 'eid': info['eid'], 'cmd': cmd, 'lr': info['lr'],
             'log_frame': info['log_frame'], 'next_lr': next_lr, 'rt_loss': info.get('rt_loss'), 'failure': failure,
             'time': info['time'], 'stats': info['stats'], **losses,
-            **({'monitors': info['monitors']} if 'monitors' in info else {})})
+            **measured_of(info)})
 
     def _archive(self) -> None:
         path = self.workdir.write_model(self._eid, self.model.save)
@@ -309,20 +311,3 @@ class Training:
         else:
             advice = 'its loss stays above that of the epoch before: allow for a little with eps of lr, or a larger B'
         progress.say(f'epoch #{eid} was rejected {STUCK} times in a row; {advice}')
-
-
-def _info_of(line: dict[str, Any]) -> EpochInfo:
-    """The record of an accepted epoch, from its line of history.jsonl."""
-    info: EpochInfo = {
-        'eid': line['eid'], 'all_rt_loss': line.get('all_rt_loss'), 'lr': line['lr'], 'log_frame': line['log_frame'],
-        'stats': _numbers(line['stats']), 'rt_loss': line['rt_loss'], 'time': line['time']}
-    if 'monitors' in line:
-        info['monitors'] = _numbers(line['monitors'])
-    return info
-
-
-def _numbers(value: Any) -> Any:
-    """Numbers that are not finite, which JSON has as strings, as numbers."""
-    if isinstance(value, dict):
-        return {k: _numbers(v) for k, v in value.items()}
-    return float(value) if isinstance(value, str) else value

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from models import EpochInfo
+
+MEASURED = ('monitors', 'objective')
+"""What the record of an epoch has beside its statistics, if there is any."""
 
 
 class Records(Mapping[int, EpochInfo]):
@@ -17,7 +20,7 @@ class Records(Mapping[int, EpochInfo]):
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()
         self._rows: dict[int, tuple[Any, ...]] = {}
-        self._monitors: dict[int, Any] = {}
+        self._measured: dict[int, dict[str, Any]] = {}
 
     def add(self, info: EpochInfo) -> None:
         """Adds the record of an epoch."""
@@ -26,15 +29,14 @@ class Records(Mapping[int, EpochInfo]):
         self._rows[info['eid']] = (
             self._names, tuple(info['stats'].values()), info['all_rt_loss'], info['lr'], info['log_frame'],
             info['rt_loss'], info['time'])
-        if 'monitors' in info:
-            self._monitors[info['eid']] = info['monitors']
+        if measured := measured_of(info):
+            self._measured[info['eid']] = measured
 
     def __getitem__(self, eid: int) -> EpochInfo:
         names, values, all_rt_loss, lr, log_frame, rt_loss, seconds = self._rows[eid]
         info: EpochInfo = {'eid': eid, 'all_rt_loss': all_rt_loss, 'lr': lr, 'log_frame': log_frame,
                            'stats': dict(zip(names, values)), 'rt_loss': rt_loss, 'time': seconds}
-        if eid in self._monitors:
-            info['monitors'] = self._monitors[eid]
+        info.update(cast(EpochInfo, self._measured.get(eid, {})))
         return info
 
     def __iter__(self) -> Iterator[int]:
@@ -45,3 +47,26 @@ class Records(Mapping[int, EpochInfo]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (), None, None, iter(self.items())
+
+
+def measured_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record has beside its statistics."""
+    return {key: record[key] for key in MEASURED if key in record}
+
+
+def info_of(line: Mapping[str, Any]) -> EpochInfo:
+    """The record of an accepted epoch, from its line of history.jsonl."""
+    info: EpochInfo = {
+        'eid': line['eid'], 'all_rt_loss': line.get('all_rt_loss'), 'lr': line['lr'], 'log_frame': line['log_frame'],
+        'stats': _numbers(line['stats']), 'rt_loss': line['rt_loss'], 'time': line['time']}
+    info.update(cast(EpochInfo, _numbers(measured_of(line))))
+    return info
+
+
+def _numbers(value: Any) -> Any:
+    """Numbers that are not finite, which JSON has as strings, as numbers."""
+    if isinstance(value, dict):
+        return {k: _numbers(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_numbers(v) for v in value]
+    return float(value) if isinstance(value, str) else value

@@ -80,7 +80,7 @@ class ANPGD(Attack):
         k = checks.count('k', k)
         self._pgd = LossPGD(model, [self.eps], k, 2.5 / k if a is None else a, 1, random_start, norm, [loss], floor)
         super().__init__(model, self._pgd.ball)
-        self._require_within_the_box('eps', self.eps)
+        self.require_within_the_box('eps', self.eps)
         self.most = checks.number('most', min(1.5 * self.eps, self.ball.diagonal(self.image_size))
                                   if most is None else most)
         if self.first == 'end' and self.eps > self.most:
@@ -89,7 +89,12 @@ class ANPGD(Attack):
         self._margin_of = MARGIN_LOSSES[search_loss]
         self._found = compiled(self._find, IMAGES, IMAGES, LABELS, PER_IMAGE)
 
-    def _require_within_the_box(self, name: str, value: float) -> None:
+    def require_within_the_box(self, name: str, value: float) -> None:
+        """Sees that a distance is one that images can have.
+
+        Raises:
+            ValueError: it is not.
+        """
         furthest = self.ball.diagonal(self.image_size)
         if value > furthest:
             raise ValueError(f'{name} is {value:g}, but pixels are in [0, 1], and no two images are further apart than '

@@ -95,13 +95,14 @@ class MMA(Objective):
         self.clip = checks.flag('clip', clip)
         self.batch_norm = checks.one_of('batch_norm', batch_norm, ('inference', 'released'))
         k = checks.count('k', k)
-        self._attack_options = {
+        checks.one_of('attack_loss', attack_loss, MARGIN_LOSSES)
+        require_signed(search_loss)
+        self._search_loss = MARGIN_LOSSES[search_loss]
+        self._random_start = checks.flag('random_start', random_start)
+        self._attack_options: dict[str, Any] = {
             'norm': norm, 'eps': self.min_eps, 'most': self.most, 'k': k, 'a': checks.number('step', step) / k,
             'search_steps': checks.count('search_steps', search_steps), 'loss': attack_loss, 'first': 'end',
             'search_loss': search_loss, 'random_start': random_start, 'floor': floor}
-        checks.one_of('attack_loss', attack_loss, MARGIN_LOSSES)
-        require_signed(search_loss)
-        checks.flag('random_start', random_start)
         self._attacked: tuple[keras.Model, ANPGD] | None = None
         self._margins: tf.Variable | None = None
 
@@ -133,7 +134,9 @@ class MMA(Objective):
 
     def _attack(self, net: keras.Model) -> ANPGD:
         if self._attacked is None or self._attacked[0] is not net:
-            self._attacked = net, ANPGD(net, **self._attack_options)
+            attack = ANPGD(net, **self._attack_options)
+            attack.require_within_the_box('hinge', self.hinge)
+            self._attacked = net, attack
         return self._attacked[1]
 
     def _budgets(self, batch: Batch, n: tf.Tensor) -> tf.Tensor:
@@ -173,14 +176,14 @@ class MMA(Objective):
         if self.correct == 'argmax':
             correct = tf.argmax(logits, axis=1) == y
         else:
-            correct = MARGIN_LOSSES[self._attack_options['search_loss']](logits, y) < 0
+            correct = self._search_loss(logits, y) < 0
         eps = self._budgets(batch, tf.shape(x)[0])
         start = self._starts(batch, x, eps)
         rows = tf.where(correct)
 
         def attacked() -> tuple[tf.Tensor, tf.Tensor]:
-            own = [tf.gather_nd(t, rows) for t in (start, x, y, eps)]
-            found = self._attack(batch.net).crossing(*own, self._searched(batch))
+            begin, images, labels, budgets = (tf.gather_nd(t, rows) for t in (start, x, y, eps))
+            found = self._attack(batch.net).crossing(begin, images, labels, budgets, self._searched(batch))
             points = tf.clip_by_value(found.images, 0.0, 1.0) if self.clip else found.images
             sizes = tf.scatter_nd(rows, found.size, tf.shape(eps, tf.int64))
             return tf.tensor_scatter_nd_update(x, rows, points), sizes
@@ -189,7 +192,7 @@ class MMA(Objective):
         return Adversaries(tf.stop_gradient(images), tf.stop_gradient(margins), correct, kept)
 
     def _starts(self, batch: Batch, x: tf.Tensor, eps: tf.Tensor) -> tf.Tensor:
-        if not self._attack_options['random_start']:
+        if not self._random_start:
             return x
         in_a_step = batch.whole is not None
         uniform = batch.uniform(x.shape[1:]) if in_a_step else tf.random.uniform(tf.shape(x))
