@@ -67,8 +67,8 @@ def say(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as e:
-        with suppress(OSError, ValueError):  # what is left in the buffer cannot be written at the end either
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+        with suppress(OSError):  # what is left in the buffer cannot be written at the end either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise UserError(f'what is printed cannot be written: {e.strerror}') from None
 
 

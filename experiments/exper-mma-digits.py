@@ -4,7 +4,7 @@
 """
 
 import core
-from models import TrainMode
+from models import BiasMode, TrainMode
 
 FLAGS = {
     'dataset': 'digits',
@@ -24,6 +24,7 @@ FLAGS = {
             ['F', 64],
             ['F', 10, {'act': False}],
         ],
+        'bias_mode': BiasMode.ALL,
         'init': {'weight': 'he_normal'},
         'opt': 'adam',
     },

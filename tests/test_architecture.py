@@ -17,14 +17,15 @@ from models.objectives import objective_of
 
 ROOT = Path(__file__).resolve().parents[1]
 # Each imports only from those before it, and a package when all that its __init__ takes up comes before.
-MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers', 'archivers', 'losses', 'margins',
-          'replicas', 'optimizers', 'schedules', 'augmentation', 'batch', 'chains', 'measures', 'measures.homogeneity',
-          'networks', 'networks.initializers', 'networks.network', 'networks.simple_sequential', 'networks.residual',
-          'networks.keras_network', 'stored', 'statistics', 'steps', 'model', 'architectures', 'measures.spectral',
-          'measures.certificate', 'measures.kkt', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks']
+MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers', 'archivers', 'losses',
+          'margin_losses', 'margins', 'replicas', 'optimizers', 'schedules', 'augmentation', 'batch', 'chains',
+          'measures', 'measures.homogeneity', 'networks', 'networks.initializers', 'networks.network',
+          'networks.simple_sequential', 'networks.residual', 'networks.keras_network', 'stored', 'statistics', 'steps',
+          'model', 'architectures', 'measures.spectral', 'measures.certificate', 'measures.kkt', 'keras_samples',
+          'keras_optimizers', 'keras_fit', 'keras_callbacks']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
-           'descent', 'within_budgets', 'gradient_descent', 'minimum_norm']
+           'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'loss_pgd', 'bisection']
 OBJECTIVES = ['labels', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what they have in common
 CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.files',
         'workdir.paths', 'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir',
@@ -90,8 +91,8 @@ def test_an_attack_imports_what_attacks_have_in_common_and_models_know_no_attack
         others = {'l2_fast': {'fmn', 'ddn'}}.get(name, set())  # made of other attacks
         assert inner <= set(ATTACKS[:i]) | others, name
         assert {n for n in imports(files[name]) if n.startswith('..')} <= {
-            '..', '..model', '..chains', '..checks', '..logits'}, name
-    for path in modules('models', ('attacks',)).values():
+            '..', '..model', '..chains', '..checks', '..logits', '..margin_losses'}, name
+    for path in modules('models', ('attacks', 'objectives')).values():
         assert not any('attacks' in n for n in imports(path)), path.name
 
 
@@ -103,7 +104,8 @@ def test_an_objective_imports_what_objectives_have_in_common_and_models_know_no_
         others = {'released_large_margin': {'large_margin'}}.get(name, set())  # a variant of another
         assert inner <= set(OBJECTIVES[:i]) | others, name
         assert {n for n in imports(files[name]) if n.startswith('..')} <= {
-            '..types', '..checks', '..losses', '..logits', '..batch', '..schedules'}, name
+            '..types', '..checks', '..chains', '..losses', '..margin_losses', '..logits', '..batch', '..schedules',
+            '..attacks.an_pgd'}, name
     for path in modules('models', ('objectives',)).values():
         assert not any('objectives' in n for n in imports(path)), path.name
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from sklearn.svm import SVC
 
 import core
 from core.devices import use_device
+from core.workdir import Workdir
 from models import Model, SimpleSequential, TrainMode
 from models.attacks import ANPGD
 from models.objectives import MMA, CrossEntropy
@@ -103,6 +102,7 @@ def largest_linf_margin(x, signs):
     return found.x[-1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('norm', ['Linf', 'L2'])
 def test_every_margin_reaches_a_hinge_below_the_hard_margin_and_not_by_the_cross_entropy(norm):
     x, y, hard = separable(norm)
@@ -124,6 +124,7 @@ def test_every_margin_reaches_a_hinge_below_the_hard_margin_and_not_by_the_cross
 
 # ---- state ----
 
+@pytest.mark.long
 def test_margins_are_recorded_resumed_and_rolled_back(monkeypatch):
     whole, history = train(**MMA_RUN, log='whole')
     records = [line['objective']['margins'] for line in history if line['cmd'] == 'go']
@@ -133,12 +134,11 @@ def test_margins_are_recorded_resumed_and_rolled_back(monkeypatch):
         die_in(patch, 'replace', 5, before=False)
         train(**MMA_RUN, log='killed')
     core.run({k: v for k, v in {**FLAGS, **MMA_RUN, 'resume': 'killed'}.items() if k != 'log'})
-    again = [json.loads(line) for line in open('killed/history.jsonl')]
-    history = [json.loads(line) for line in open('whole/history.jsonl')]
-    for a, b in zip(history, again, strict=True):
+    for a, b in zip(history, Workdir('killed').read_history(), strict=True):
         assert {k: v for k, v in a.items() if k != 'time'} == {k: v for k, v in b.items() if k != 'time'}
 
 
+@pytest.mark.long
 def test_several_devices_agree_on_margins(digits):
     (x, y), _ = digits
     states = []
@@ -179,8 +179,9 @@ def passes(x, y, normalised=True, **options):
     net = keras.Sequential([keras.Input((8, 8, 1)), counting, keras.layers.Flatten(), keras.layers.Dense(10)])
     if normalised:
         net.add(keras.layers.BatchNormalization())
-    net.compile(keras.optimizers.Adam(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
-    net.fit(x, y, epochs=20, batch_size=10, verbose=0)
+    net.compile(keras.optimizers.Adam(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                run_eagerly=True)
+    net.fit(x, y, epochs=8, batch_size=10, verbose=0)
     y = np.where(np.arange(len(y)) < 7, (y + 1) % 10, y)  # some are wrong
     objective = MMA(0.5, 'L2', min_eps=0.05, k=4, search_steps=5, **options)
     objective.losses(net, x, y)  # looks at the network once, on noise
@@ -191,6 +192,7 @@ def passes(x, y, normalised=True, **options):
     return [[n for training, n in counting.seen if training is kind] for kind in (True, False)]
 
 
+@pytest.mark.long
 def test_batch_normalisation_sees_one_pass_in_training_mode_and_as_released_many(digits):
     x, y = (a[:40] for a in digits.train)
     training, inference = passes(x, y)
@@ -201,6 +203,7 @@ def test_batch_normalisation_sees_one_pass_in_training_mode_and_as_released_many
     assert training == [40] + [inference[0]] * 5 + [40] and len(inference) == 4
 
 
+@pytest.mark.long
 def test_images_that_are_done_cost_nothing(digits):
     x, y = (a[:40] for a in digits.train)
     (clean, kept), searched = passes(x, y, normalised=False)

@@ -65,6 +65,11 @@ def at(files, key):
     return {name[len(key) + 1:]: value for name, value in files.items() if name.startswith(key + '/')}
 
 
+def runs_of(files):
+    """(norm, 'rand' or 'norand') of the runs with a budget for each image that an .npz file has."""
+    return sorted({tuple(key.split('/')[0].split('_')) for key in files if key.split('/')[0].endswith('rand')})
+
+
 def gradients_of(net, losses) -> dict[str, np.ndarray]:
     """Of the mean of ``losses(net)``, by the reference's names of weights."""
     with tf.GradientTape() as tape:
@@ -103,8 +108,7 @@ def pgd(net, norm, loss='slm', floor=0.0, a=SETTINGS['eps_iter_scale'] / K, eps=
     return LossPGD(net, [eps], K, a, 1, True, norm, [loss], floor)
 
 
-@pytest.mark.parametrize('start', ['norand', 'rand'])
-@pytest.mark.parametrize('norm', NORMS)
+@pytest.mark.parametrize('norm, start', runs_of(PGD))
 def test_pgd_steps_from_every_stored_iterate(norm, start, net):
     run = at(PGD, f'{norm}_{start}')
     x, y, eps = IMAGES[PGD['index']], tf.constant(LABELS[PGD['index']]), tf.constant(run['eps'])
@@ -117,8 +121,7 @@ def test_pgd_steps_from_every_stored_iterate(norm, start, net):
         np.testing.assert_allclose(moved, after, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize('start', ['norand', 'rand'])
-@pytest.mark.parametrize('norm', NORMS)
+@pytest.mark.parametrize('norm, start', runs_of(PGD))
 def test_all_steps_of_pgd(norm, start, net):
     run = at(PGD, f'{norm}_{start}')
     x = IMAGES[PGD['index']]
@@ -189,8 +192,7 @@ def ends_agree(found, want):
     assert (off <= 2e-6).mean() >= 0.998 and off.max() <= 1e-3
 
 
-@pytest.mark.parametrize('start', ['norand', 'rand'])
-@pytest.mark.parametrize('norm', NORMS)
+@pytest.mark.parametrize('norm, start', runs_of(CHAINS))
 def test_an_pgd_of_training(norm, start, net):
     run = at(CHAINS, f'{norm}_{start}')
     x, y, most = IMAGES[CHAINS['index']], LABELS[CHAINS['index']], SETTINGS['maxeps'][norm]
@@ -205,8 +207,7 @@ def test_an_pgd_of_training(norm, start, net):
     np.testing.assert_allclose(found.images, run['xadv'], rtol=0, atol=5e-3)
 
 
-@pytest.mark.parametrize('start', ['norand', 'rand'])
-@pytest.mark.parametrize('norm', NORMS)
+@pytest.mark.parametrize('norm, start', runs_of(TESTED))
 def test_an_pgd_of_tests_as_released(norm, start, net):
     run = at(TESTED, f'{norm}_{start}')
     x, y = IMAGES[TESTED['index']], LABELS[TESTED['index']]
@@ -224,6 +225,7 @@ def attack_of_tests(net, norm, first):
                  first=first, random_start=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('norm', NORMS)
 def test_numbers_of_the_evaluator(norm, net):
     run = at(TESTED, f'{norm}_evaluator')
@@ -326,6 +328,7 @@ def test_special_batches(name, kind, net):
     gradients_agree({k: v for k, v in gradients.items() if k in at(run, 'grad')}, at(run, 'grad'), 5e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('run', sorted({key.split('/')[0] for key in STEPS if key != 'batches'}))
 def test_twenty_training_steps(run):
     values, (norm, kind) = at(STEPS, run), run.split('_', 1)
@@ -370,6 +373,7 @@ def compare_step(model, of, values, i, rows, rate, tolerance):
     assert (off > tolerance['eps']).sum() <= 1 and off.max() <= max(2 * of.most / 2 ** SEARCH, tolerance['eps']), i
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('start', sorted({int(key.split('_')[-1].split('/')[0]) for key in STEPS
                                           if key.startswith('Linf_mma/after_')})[:-1])
 def test_four_steps_from_stored_weights_and_margins(start):

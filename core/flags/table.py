@@ -92,8 +92,8 @@ FLAGS: dict[str, Flag] = {
     'objective': Flag(
         'cross-entropy', instance(str, dict, list, tuple),
         "an objective's name, a dictionary of its 'type' and arguments, or a list of such",
-        "what training minimises: `'cross-entropy'`, `'large-margin'`, `'large-margin-released'`, or a weighted sum "
-        'of several'),
+        "what training minimises: `'cross-entropy'`, `'large-margin'`, `'large-margin-released'`, `'mma'`, or a "
+        'weighted sum of several'),
     'augment': Flag(
         None, optional(name_in(AUGMENTATIONS)), lambda: f"None, or {' or '.join(map(repr, AUGMENTATIONS))}",
         'how training changes images: `crop-flip` shifts and mirrors them'),

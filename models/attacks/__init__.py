@@ -30,8 +30,6 @@ ATTACKS: dict[str, type[Attack]] = {
     'FGSM': FGSM,
     'IFGSM': IFGSM,
     'PGD': PGD,
-    'AN_PGD': ANPGD,
-    'LOSS_PGD': LossPGD,
 }
 """Names of attacks, for the flag ``attack_type``; the first four are the original's."""
 
