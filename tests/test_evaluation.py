@@ -211,7 +211,7 @@ def test_an_evaluation_killed_at_random_instants_goes_on_each_time_to_the_same_r
         while process.poll() is None and done() == had:
             time.sleep(0.002)  # until it attacks
         try:
-            process.wait(rng.uniform(0, 0.5) if kills < 4 else 300)
+            process.wait(rng.uniform(0, 0.5) if kills < 3 else 300)
         except subprocess.TimeoutExpired:
             process.kill()
             kills += 1

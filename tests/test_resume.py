@@ -106,7 +106,7 @@ def test_a_run_killed_at_random_instants_and_resumed_each_time_ends_as_if_it_had
         while process.poll() is None and Workdir('run').history_size() <= size and time.monotonic() < deadline:
             time.sleep(0.002)  # until it trains
         try:
-            process.wait(rng.uniform(0, 0.15) if kills < 5 else 300)
+            process.wait(rng.uniform(0, 0.15) if kills < 3 else 300)
         except subprocess.TimeoutExpired:
             process.kill()
             kills += 1
