@@ -13,7 +13,8 @@ import core
 from core.devices import use_device
 from core.workdir import Workdir
 from models import Model, SimpleSequential, TrainMode
-from models.attacks import ANPGD
+from models.attacks import ANPGD, LossPGD
+from models.attacks.advertorch import BoxFirstL2
 from models.objectives import MMA, CrossEntropy
 
 SHAPE = (4, 4, 1)
@@ -73,6 +74,16 @@ def test_as_released_the_search_reports_half_where_the_boundary_lies_beyond(two_
     assert beyond.sum() >= 5
     np.testing.assert_allclose(right[beyond], want[beyond], rtol=0, atol=2e-3 * most)
     np.testing.assert_allclose(released[beyond], most / 2, rtol=0, atol=most / 2 ** 10)
+
+
+def test_a_random_start_in_l2_is_on_the_sphere_and_in_the_box_also_of_perturb(two_classes):
+    net, x, y, _ = two_classes
+    eps, ball = np.full(len(x), 0.3, np.float32), BoxFirstL2()
+    delta = ball.random(tf.constant(x), tf.constant(eps), tf.constant([1, 2])).numpy()
+    np.testing.assert_allclose(np.linalg.norm(delta.reshape(len(x), -1), axis=1), 0.3, rtol=1e-5)
+    assert (x + delta).min() >= -1e-6 and (x + delta).max() <= 1 + 1e-6
+    one = LossPGD(net, [0.3], k=1, a=1e-6, norm='L2', losses=['slm']).perturb(x, y, eps, [1, 2])
+    np.testing.assert_allclose(one, x + delta, rtol=0, atol=1e-5)
 
 
 def separable(norm):

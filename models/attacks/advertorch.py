@@ -46,6 +46,9 @@ class BoxFirstL2(L2):
         """As of ``StartingLinf``."""
         return tf.clip_by_value(x + ops.within_l2(uniform - x, eps), 0.0, 1.0)
 
+    def random(self, like, eps, seed):
+        return self.start(like, eps, tf.random.stateless_uniform(tf.shape(like), seed)) - like
+
     def onto(self, x, clean, eps):
         return super().onto(tf.clip_by_value(x, 0.0, 1.0), clean, eps)
 
