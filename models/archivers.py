@@ -15,9 +15,16 @@ from .types import EpochInfo, Resumable, did_you_mean, shown
 BETTER = {
     **dict.fromkeys(('loss', 'log_loss', 'test_loss', 'val_loss', 'rt_loss'), 'min'),
     **dict.fromkeys(('acc', 'test_acc', 'val_acc', 'q_min', 'q_bar_min', 'q_bar2_min', 'smoothed_margin',
-                     'smoothed_margin2'), 'max'),
+                     'smoothed_margin2', 'train_margin', 'val_margin', 'test_margin', 'robust_accuracy'), 'max'),
 }
 """Whether a statistic is better smaller, as losses are, or larger, as accuracies and margins; of others one says so."""
+
+HINTS = {
+    **dict.fromkeys(('val_loss', 'val_acc'), ' without validation_N'),
+    **dict.fromkeys(('train_margin', 'val_margin', 'test_margin'), " without the monitor 'an-pgd' of that part"),
+    'robust_accuracy': " without the monitor 'robust' or 'an-pgd'",
+}
+"""What is missing where a statistic is not recorded."""
 
 
 class Archiver(Resumable, ABC):
@@ -106,10 +113,11 @@ class BestArchiver(Archiver):
     kept.)
 
     Losses of different epochs are compared as real losses, whatever frame they were trained in. An epoch in which the
-    statistic is not a number is never the best.
+    statistic is not a number, or is not measured, is never the best.
 
     Args:
-        statistic: a name of an epoch's statistics, such as 'val_acc', or 'rt_loss', the loss of training.
+        statistic: a name of an epoch's statistics, such as 'val_acc'; or 'rt_loss', the loss of training; or a number
+            of a monitor, such as 'val_margin': of several monitors, the first that has it.
         better: 'min' or 'max', whichever is better; None for what BETTER says of the statistic.
 
     Raises:
@@ -128,7 +136,7 @@ class BestArchiver(Archiver):
 
     def check(self, statistics: Collection[str]) -> None:
         if self.statistic not in statistics:
-            hint = ' without validation_N' if self.statistic in ('val_loss', 'val_acc') else ''
+            hint = HINTS.get(self.statistic, '')
             raise ValueError(f"no statistic {self.statistic!r} is recorded{hint}; "
                              f'{did_you_mean(self.statistic, statistics)}')
         if self.better is None:
@@ -150,6 +158,9 @@ class BestArchiver(Archiver):
 
     def _value(self, info: EpochInfo) -> float:
         stats, log_frame = info['stats'], info['log_frame']
+        if self.statistic not in stats and self.statistic != 'rt_loss':
+            return next((float(found[self.statistic]) for found in info.get('monitors', {}).values()
+                         if found.get(self.statistic) is not None), math.nan)
         value = float(stats[self.statistic] if self.statistic in stats else info['rt_loss'])
         if log_frame is None or self.statistic not in ('loss', 'rt_loss'):
             return value

@@ -58,6 +58,11 @@ class Batch:
         draws = tf.random.stateless_uniform([n, *shape], tf.random.fold_in(self._common_seed, stream))
         return draws if replicas.count == 1 else tf.gather(draws, replicas.share(tf.range(n)))
 
+    def uniform_like(self, x: tf.Tensor) -> tf.Tensor:
+        """Random numbers for each pixel of images, uniform in [0, 1), float32: those of ``uniform`` in a training step;
+        outside of one, fresh ones."""
+        return tf.random.uniform(tf.shape(x)) if self.whole is None else self.uniform(x.shape[1:])
+
     def mean(self, values: tf.Tensor) -> tf.Tensor:
         """The mean of values [n], one for each image, over the whole batch; the same on every device."""
         replicas, whole = self._in_a_step()

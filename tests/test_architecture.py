@@ -26,7 +26,7 @@ MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'loss_pgd', 'bisection']
-OBJECTIVES = ['labels', 'moments', 'passes', 'base', 'gradients', 'at_layers']  # what they have in common
+OBJECTIVES = ['labels', 'moments', 'passes', 'base', 'gradients', 'at_layers', 'attacking']  # what they have in common
 CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.files',
         'workdir.paths', 'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir',
         'devices', 'datasets', 'subsets', 'provenance', 'tensorboard', 'tasks', 'flags.flag', 'flags.table',
@@ -105,7 +105,7 @@ def test_an_objective_imports_what_objectives_have_in_common_and_models_know_no_
         assert inner <= set(OBJECTIVES[:i]) | others, name
         assert {n for n in imports(files[name]) if n.startswith('..')} <= {
             '..types', '..checks', '..chains', '..losses', '..margin_losses', '..logits', '..batch', '..schedules',
-            '..attacks.an_pgd'}, name
+            '..attacks.an_pgd', '..attacks.balls', '..attacks.base', '..attacks.loss_pgd'}, name
     for path in modules('models', ('objectives',)).values():
         assert not any('objectives' in n for n in imports(path)), path.name
 

@@ -92,8 +92,8 @@ FLAGS: dict[str, Flag] = {
     'objective': Flag(
         'cross-entropy', instance(str, dict, list, tuple),
         "an objective's name, a dictionary of its 'type' and arguments, or a list of such",
-        "what training minimises: `'cross-entropy'`, `'large-margin'`, `'large-margin-released'`, `'mma'`, or a "
-        'weighted sum of several'),
+        "what training minimises: `'cross-entropy'`, `'large-margin'`, `'large-margin-released'`, `'mma'`, "
+        "`'adversarial'`, or a weighted sum of several"),
     'augment': Flag(
         None, optional(name_in(AUGMENTATIONS)), lambda: f"None, or {' or '.join(map(repr, AUGMENTATIONS))}",
         'how training changes images: `crop-flip` shifts and mirrors them'),
@@ -141,7 +141,7 @@ FLAGS: dict[str, Flag] = {
     'attack_type': Flag(
         AttackType['L_2'], attack_type, lambda: listed(ATTACKS),
         "`L_2` is Carlini and Wagner's, `L_INF` the original's PGD; `FGSM` and `IFGSM` also make the images of "
-        '`transfer`'),
+        '`transfer`; `LOSS_PGD` and `AN_PGD` are those of MMA training'),
     'attack_set': Flag(
         'train', name_in(('train', 'validation', 'test')), "'train', 'validation' or 'test'",
         'the set whose images are measured'),

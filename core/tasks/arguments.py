@@ -96,6 +96,9 @@ def _like(option: str, default: Any, value: Any) -> Any:
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
     if isinstance(default, (bool, str)):
         fits, kind = isinstance(value, type(default)), type(default).__name__
+    elif isinstance(default, tuple):
+        fits = isinstance(value, (list, tuple)) and all(isinstance(v, type(default[0])) for v in value)
+        kind = f'a list of {type(default[0]).__name__}s'
     elif isinstance(default, int):
         fits, kind = number and isinstance(value, int) and 1 <= value < 2 ** 31, 'a whole number of at least 1'
     elif option == 'eps_list':

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,11 +51,13 @@ class Attacking(Batches):
         super().prepare()
         first = next(attack for _, attack in self.networks.values())  # its norm need not be that of its class
         self.norm, self.ball, self.depends_on_scale = first.norm, first.ball, first.depends_on_scale
+        self.most = first.most
         grid = self.flags['attack_eps_list']
         self.grid = list(grid if grid is not None else self.ball.grid)
 
     def about(self) -> dict[str, Any]:
-        return {'norm': self.norm, 'depends_on_scale': self.depends_on_scale}
+        most = {'most': self.most} if self.most < math.inf else {}
+        return {'norm': self.norm, 'depends_on_scale': self.depends_on_scale, **most}
 
     def measure_batch(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
         (x, y), attack = self.batch(start), self.at(eid, device)
@@ -75,8 +78,9 @@ class Attacking(Batches):
         return f'median {self.norm} {np.median(numbers):.4f}'
 
     def line(self, eid: int, numbers: Mapping[str, Any]) -> str:
+        mean = f"mean margin={numbers['mean_margin']:.5g} " if 'mean_margin' in numbers else ''
         line = (f"epoch #{eid}: {numbers['images']} images, acc={numbers['accuracy'] * 100:.3f}% "
-                f"fooled={numbers['success_rate'] * 100:.3f}% median {self.norm}={numbers['median']:.5g} "
+                f"fooled={numbers['success_rate'] * 100:.3f}% {mean}median {self.norm}={numbers['median']:.5g} "
                 f"[time={numbers['seconds']:.1f}s]")
         doubts = sentence(numbers['doubtful'])
         return f'{line}\nnote: {doubts}' if doubts else line
@@ -87,6 +91,7 @@ class Attacking(Batches):
             'images_asked_for': len(self.images),
             'accuracy': float((a['clean_class'] == a['label']).mean()),
             'success_rate': float(a['success'].mean()),
+            **({'mean_margin': float(np.minimum(a['distances'], self.most).mean())} if self.most < math.inf else {}),
             **distribution(a['distances']),
             'robust_accuracy': robust_accuracy(a, self.grid, self.ball, self.images[0].size),
             'doubtful': _doubtful(a),

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from models import Model
-from models.attacks import ATTACKS
+from models.attacks import ANPGD, ATTACKS
 from models.checks import count, number
 from models.margins import margins
 from models.measures.kkt import KKTMeter
+from models.registry import make
 from models.types import did_you_mean, shown
 
 from ..errors import about
@@ -37,6 +38,10 @@ class Monitor(ABC):
 
     def __init__(self, model: Model, session: Session):
         self.model, self.dataset = model, session.dataset
+
+    def statistics(self) -> list[str]:
+        """Which of its numbers an archiver can go by: none, unless overridden."""
+        return []
 
     @abstractmethod
     def measure(self, rng: np.random.Generator) -> dict[str, Any]:
@@ -121,6 +126,9 @@ class RobustAccuracy(Monitor):
         budgets: dict[str, Any] = {'eps_list': [self._eps]} if 'eps_list' in known else {}
         self._attack = ATTACKS[attack](model, **budgets, **(options or {}))
 
+    def statistics(self) -> list[str]:
+        return ['robust_accuracy']
+
     def measure(self, rng: np.random.Generator) -> dict[str, Any]:
         x, y = self._images
         result = self._attack.attack(x, y, rng)
@@ -129,10 +137,53 @@ class RobustAccuracy(Monitor):
                 'robust_accuracy': float((sizes > self._eps).mean())}
 
 
+class ANPGDMargin(Monitor):
+    """The mean margin by AN-PGD, which MMA training chooses its best epoch by (arXiv 1812.02637, appendix).
+
+    '<part>_margin' is the mean of the true distances, '<part>_eps' that of the sizes that are searched for, as in the
+    released code; misclassified images count with what the search makes of them, nearly 0. 'robust_accuracy' is that
+    where PGD ends, at its budget.
+
+    Args:
+        part: 'validation', 'test' or 'train', in the names 'val', 'test' or 'train'.
+        images: how many of them, from the first on; all by default.
+        options: arguments of the attack.
+    """
+
+    _batch = 250
+
+    def __init__(self, model: Model, session: Session, part: str = 'validation', images: int | None = None,
+                 options: Mapping[str, Any] | None = None):
+        super().__init__(model, session)
+        self._images = self.images(part, None if images is None else count('images', images, 1))
+        self._name = {'validation': 'val'}.get(part, part)
+        self._attack = make({'AN_PGD': ANPGD}, {**(options or {}), 'type': 'AN_PGD'}, 'attack', model=model)
+
+    def statistics(self) -> list[str]:
+        return [f'{self._name}_margin', f'{self._name}_eps', 'robust_accuracy']
+
+    def measure(self, rng: np.random.Generator) -> dict[str, Any]:
+        sizes, distances, right, robust = [], [], [], []
+        for start in range(0, len(self._images[0]), self._batch):
+            x, y = (a[start:start + self._batch] for a in self._images)
+            size, distance, end = self._attack.measure(x, y, rng)
+            sizes.append(size)
+            distances.append(distance)
+            right.append(self._attack.logits(x).argmax(axis=1) == y)
+            robust.append(self._attack.logits(end).argmax(axis=1) == y)
+        return {f'{self._name}_margin': _mean(distances), f'{self._name}_eps': _mean(sizes),
+                'accuracy': _mean(right), 'robust_accuracy': _mean(robust)}
+
+
+def _mean(parts: Sequence[np.ndarray]) -> float:
+    return float(np.concatenate(parts).mean(dtype=np.float64))
+
+
 MONITORS: dict[str, type[Monitor]] = {
     'kkt': KKTDistance,
     'margin': MarginQuantiles,
     'robust': RobustAccuracy,
+    'an-pgd': ANPGDMargin,
 }
 """Names of monitors, for the flag ``monitors``."""
 
@@ -168,6 +219,10 @@ class Monitors:
                 same = sum(key.partition('-')[0] == name for key in self._monitors)
                 key = f'{name}-{same + 1}' if same else name
                 self._monitors[key] = every, cls(self._model, session, **options)
+
+    def statistics(self) -> list[str]:
+        """The numbers of monitors that an archiver can go by."""
+        return [name for _, monitor in self._monitors.values() for name in monitor.statistics()]
 
     def __call__(self, eid: int) -> dict[str, Any] | None:
         """Measures the network as it is now by those monitors that are due at an epoch.

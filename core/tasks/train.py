@@ -79,14 +79,12 @@ class Train(Task):
                 model.minimise(objective, len(session.dataset.train[1]))
         if flags['init_weights'] is not None:
             load_initial_weights(model, flags['init_weights'])
+        monitors = Monitors(session, flags['monitors'])
         with about('archive'):
-            archiver.check(self._statistics())
+            archiver.check([*model.statistics(len(session.dataset.validation[1]) > 0), 'log_T', 'rt_loss',
+                            *monitors.statistics()])
         self._require_finite_start()
-        return scheduler, archiver, permutations_of(session), Monitors(session, flags['monitors'])
-
-    def _statistics(self) -> list[str]:
-        """The names of what is recorded of an epoch."""
-        return [*self.session.model.statistics(len(self.session.dataset.validation[1]) > 0), 'log_T', 'rt_loss']
+        return scheduler, archiver, permutations_of(session), monitors
 
     def _require_finite_start(self) -> None:
         """Sees that the initial weights give numbers.

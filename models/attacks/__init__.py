@@ -30,6 +30,8 @@ ATTACKS: dict[str, type[Attack]] = {
     'FGSM': FGSM,
     'IFGSM': IFGSM,
     'PGD': PGD,
+    'LOSS_PGD': LossPGD,
+    'AN_PGD': ANPGD,
 }
 """Names of attacks, for the flag ``attack_type``; the first four are the original's."""
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from .. import checks
 from ..margin_losses import MARGIN_LOSSES, require_signed
 from . import ops
+from .balls import require_within_the_box
 from .base import Attack, Net, rng_of
 from .bisection import bisected
 from .compiled import IMAGES, LABELS, PER_IMAGE, compiled
@@ -80,7 +81,7 @@ class ANPGD(Attack):
         k = checks.count('k', k)
         self._pgd = LossPGD(model, [self.eps], k, 2.5 / k if a is None else a, 1, random_start, norm, [loss], floor)
         super().__init__(model, self._pgd.ball)
-        self.require_within_the_box('eps', self.eps)
+        require_within_the_box('eps', self.eps, self.ball, self.image_size)
         self.most = checks.number('most', min(1.5 * self.eps, self.ball.diagonal(self.image_size))
                                   if most is None else most)
         if self.first == 'end' and self.eps > self.most:
@@ -88,17 +89,6 @@ class ANPGD(Attack):
                              f'{self.eps:g}')
         self._margin_of = MARGIN_LOSSES[search_loss]
         self._found = compiled(self._find, IMAGES, IMAGES, LABELS, PER_IMAGE)
-
-    def require_within_the_box(self, name: str, value: float) -> None:
-        """Sees that a distance is one that images can have.
-
-        Raises:
-            ValueError: it is not.
-        """
-        furthest = self.ball.diagonal(self.image_size)
-        if value > furthest:
-            raise ValueError(f'{name} is {value:g}, but pixels are in [0, 1], and no two images are further apart than '
-                             f'{furthest:g} in {self.norm}; 8 of 255 grey levels are 8 / 255')
 
     # ---- within a computation ----
 

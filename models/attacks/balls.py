@@ -185,6 +185,23 @@ BALLS: dict[str, Ball] = {ball.name: ball for ball in (Linf(), L2())}
 """By the names of their norms."""
 
 
+def require_within_the_box(name: str, eps: float, ball: Ball, size: int | None) -> None:
+    """Sees that a distance is one that images can have.
+
+    Args:
+        name: what to call it.
+        eps, ball: the distance, and of which norm.
+        size: values in an image, if that is known.
+
+    Raises:
+        ValueError: it is larger than the box allows.
+    """
+    most = ball.diagonal(size)
+    if eps > most:
+        raise ValueError(f'{name} is {eps:g}, but pixels are in [0, 1], and no two images are further apart than '
+                         f'{most:g} in {ball.name}; 8 of 255 grey levels are 8 / 255')
+
+
 def ball_of(norm: str | Ball) -> Ball:
     """The ball of a norm, by its name; a ball is its own.
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks
-from .balls import Ball, Rng
+from .balls import Ball, Rng, require_within_the_box
 from .base import Attack, Net
 from .compiled import IMAGES, IMAGES64, LABELS, PER_IMAGE, PER_IMAGE64, compiled
 from .descent import Way, descend
@@ -32,9 +32,7 @@ def budgets(ball: Ball, eps_list: Sequence[float] | None, size: int | None = Non
     if eps_list is None:
         return [eps for eps in ball.budgets if eps < most] or [most]
     found = checks.numbers('eps_list', eps_list)
-    if found[-1] > most:
-        raise ValueError(f'eps_list has {found[-1]:g}, but pixels are in [0, 1], and no two images are further apart '
-                         f'than {most:g} in {ball.name}; 8 of 255 grey levels are 8 / 255')
+    require_within_the_box('the largest of eps_list', found[-1], ball, size)
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..registry import make
 from ..types import shown
+from .adversarial import Adversarial
 from .base import Objective
 from .cross_entropy import CrossEntropy
 from .large_margin import Distances, LargeMargin, boundary_distances, large_margin_losses
@@ -20,6 +21,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     'cross-entropy': CrossEntropy,
     'large-margin': LargeMargin,
     'large-margin-released': ReleasedLargeMargin,
+    'adversarial': Adversarial,
     'mma': MMA,
 }
 """Names of objectives, for config files."""
@@ -55,7 +57,7 @@ def objective_of(description: Any) -> Objective:
 
 
 __all__ = [
-    'CrossEntropy', 'Distances', 'ForwardPass', 'LargeMargin', 'MMA', 'OBJECTIVES', 'Objective', 'ReleasedLargeMargin',
-    'Weighted', 'boundary_distances', 'forward_pass', 'large_margin_losses', 'layers_of', 'objective_of',
+    'Adversarial', 'CrossEntropy', 'Distances', 'ForwardPass', 'LargeMargin', 'MMA', 'OBJECTIVES', 'Objective',
+    'ReleasedLargeMargin', 'Weighted', 'boundary_distances', 'forward_pass', 'large_margin_losses', 'layers_of', 'objective_of',
     'released_distances', 'released_large_margin_losses', 'twice_differentiable_moments',
 ]

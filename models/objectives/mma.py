@@ -12,15 +12,18 @@ import tensorflow as tf
 
 from .. import checks
 from ..attacks.an_pgd import ANPGD
+from ..attacks.balls import require_within_the_box
 from ..batch import Batch
 from ..chains import differs_in_training
-from ..losses import hp_sparse_softmax_cross_entropy_with_logits_v1
 from ..margin_losses import MARGIN_LOSSES, require_signed
-from .base import Objective, as_batch
+from .attacking import Attacking, losses_by_name
+from .base import as_batch
 from .labels import nan_for_no_class
 
 BEYOND = 1.05
 """The search looks up to so many times the hinge: as far as needed to see that a margin is beyond it."""
+KEPT = ('margins', 'distances')
+"""Of each image, from the step that last saw it; see ``Adversaries``."""
 BINS = 10
 """Of the histogram of margins."""
 MIN_EPS = {'Linf': 0.1, 'L2': 0.5}
@@ -32,18 +35,20 @@ class Adversaries(NamedTuple):
 
     Attributes:
         images: float32 [N, H, W, C], those of right images at their boundary, and the others as they were.
-        margins: sizes of the perturbations, float32 [N]; 0 for wrong images.
+        margins: sizes of the perturbations as they were searched for, float32 [N]; 0 for wrong images.
+        distances: sizes of those that the images have, within the box, float32 [N]: smaller where the box was in the way.
         correct: which images are right, bool [N].
         kept: which of them have a margin below the hinge, bool [N].
     """
 
     images: tf.Tensor
     margins: tf.Tensor
+    distances: tf.Tensor
     correct: tf.Tensor
     kept: tf.Tensor
 
 
-class MMA(Objective):
+class MMA(Attacking[ANPGD]):
     """Raises the margin of every image, up to a hinge, by training on it where its boundary is.
 
     The loss of a batch of n images is ``(1 - c) * (sum of L(boundary point) over the right images whose margin is below
@@ -103,48 +108,43 @@ class MMA(Objective):
             'norm': norm, 'eps': self.min_eps, 'most': self.most, 'k': k, 'a': checks.number('step', step) / k,
             'search_steps': checks.count('search_steps', search_steps), 'loss': attack_loss, 'first': 'end',
             'search_loss': search_loss, 'random_start': random_start, 'floor': floor}
-        self._attacked: tuple[keras.Model, ANPGD] | None = None
-        self._margins: tf.Variable | None = None
+        self._state: dict[str, tf.Variable] = {}
 
     # ---- state ----
 
-    def layers(self, net: keras.Model) -> tuple[str, ...]:
-        self._attack(net)  # refuses what it cannot attack
-        return ()
-
     def build(self, net: keras.Model, images: int) -> None:
-        self._attack(net)
-        # nan until an image was seen
-        self._margins = tf.Variable(np.full(images, np.nan, np.float32), trainable=False) if images else None
+        self.attack_on(net)
+        unseen = np.full(images, np.nan, np.float32)
+        self._state = {name: tf.Variable(unseen, trainable=False) for name in KEPT} if images else {}
 
     def variables(self) -> Mapping[str, tf.Variable]:
-        return {} if self._margins is None else {'margins': self._margins}
+        return self._state
 
     def record(self) -> dict[str, Any]:
         """'margins': of the images seen so far, as they were when they were last trained on: how many those are
-        ('images'), their 'mean', how many are in each tenth of the sizes that are searched ('histogram'), and up to
-        which size that is ('most'). Images that were wrong have the margin 0."""
-        if self._margins is None:
+        ('images'), their 'mean', how many are in each tenth of the sizes that are searched ('histogram'), up to which
+        size that is ('most'), and the mean of the true distances ('mean_distance'). Images that were wrong have the
+        margin 0."""
+        if not self._state:
             return {}
-        known = tf.convert_to_tensor(self._margins).numpy().astype(np.float64)
-        known = known[~np.isnan(known)]
-        counts, _ = np.histogram(np.minimum(known, self.most), BINS, (0.0, self.most))
-        return {'margins': {'images': len(known), 'mean': float(known.mean()) if len(known) else None,
+        kept = (tf.convert_to_tensor(self._state[name]).numpy().astype(np.float64) for name in KEPT)
+        margins, distances = (values[~np.isnan(values)] for values in kept)
+        counts, _ = np.histogram(np.minimum(margins, self.most), BINS, (0.0, self.most))
+        mean, mean_distance = (float(v.mean()) if len(v) else None for v in (margins, distances))
+        return {'margins': {'images': len(margins), 'mean': mean, 'mean_distance': mean_distance,
                             'histogram': counts.tolist(), 'most': self.most}}
 
-    def _attack(self, net: keras.Model) -> ANPGD:
-        if self._attacked is None or self._attacked[0] is not net:
-            attack = ANPGD(net, **self._attack_options)
-            attack.require_within_the_box('hinge', self.hinge)
-            self._attacked = net, attack
-        return self._attacked[1]
+    def _make_attack(self, net: keras.Model) -> ANPGD:
+        attack = ANPGD(net, **self._attack_options)
+        require_within_the_box('hinge', self.hinge, attack.ball, attack.image_size)
+        return attack
 
     def _budgets(self, batch: Batch, n: tf.Tensor) -> tf.Tensor:
         """The margins of the images of a batch as they were last, but not less than ``min_eps``, float32 [n]."""
         least = tf.fill([n], tf.constant(self.min_eps, tf.float32))
-        if batch.index is None or self._margins is None:
+        if batch.index is None or not self._state:
             return least
-        known = tf.gather(tf.convert_to_tensor(self._margins), batch.index)
+        known = tf.gather(tf.convert_to_tensor(self._state['margins']), batch.index)
         return tf.where(tf.math.is_nan(known), least, tf.maximum(least, known))
 
     # ---- the losses of a batch ----
@@ -155,8 +155,9 @@ class MMA(Objective):
         run = self.pass_over(replace(batch, training=False) if apart else batch)
         images, labels = tf.cast(batch.x, tf.float32), tf.cast(tf.reshape(run.y, [-1]), tf.int64)
         found = self.adversaries(batch, images, labels, run.logits)
-        if batch.index is not None and self._margins is not None:
-            batch.update_rows(self._margins, found.margins)
+        if batch.index is not None and self._state:
+            for name, variable in self._state.items():
+                batch.update_rows(variable, getattr(found, name))
         if apart:
             losses = self._in_one_pass(batch, images, labels, found)
         else:
@@ -183,20 +184,20 @@ class MMA(Objective):
 
         def attacked() -> tuple[tf.Tensor, tf.Tensor]:
             begin, images, labels, budgets = (tf.gather_nd(t, rows) for t in (start, x, y, eps))
-            found = self._attack(batch.net).crossing(begin, images, labels, budgets, self._searched(batch))
+            found = self.attack_on(batch.net).crossing(begin, images, labels, budgets, self._searched(batch))
             points = tf.clip_by_value(found.images, 0.0, 1.0) if self.clip else found.images
             sizes = tf.scatter_nd(rows, found.size, tf.shape(eps, tf.int64))
             return tf.tensor_scatter_nd_update(x, rows, points), sizes
         images, margins = tf.cond(tf.size(rows) > 0, attacked, lambda: (x, tf.zeros_like(eps)))
+        images, margins = tf.stop_gradient(images), tf.stop_gradient(margins)
+        distances = self.attack_on(batch.net).ball.size(tf.clip_by_value(images, 0.0, 1.0) - x)
         kept = correct & (tf.constant(self.hinge, tf.float32) > margins)
-        return Adversaries(tf.stop_gradient(images), tf.stop_gradient(margins), correct, kept)
+        return Adversaries(images, margins, distances, correct, kept)
 
     def _starts(self, batch: Batch, x: tf.Tensor, eps: tf.Tensor) -> tf.Tensor:
         if not self._random_start:
             return x
-        in_a_step = batch.whole is not None
-        uniform = batch.uniform(x.shape[1:]) if in_a_step else tf.random.uniform(tf.shape(x))
-        return self._attack(batch.net).start(x, eps, uniform)
+        return self.attack_on(batch.net).start(x, eps, batch.uniform_like(x))
 
     def _searched(self, batch: Batch) -> Any:
         """The network that the bisection asks; None for that of inference."""
@@ -236,7 +237,4 @@ class MMA(Objective):
         return (1 - self.c) * margin_part + (self.c * clean if self.c else 0.0)
 
     def _loss(self, logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Of the samples, float64 [n]."""
-        if self.loss == 'xent':
-            return hp_sparse_softmax_cross_entropy_with_logits_v1(y, logits)
-        return MARGIN_LOSSES[self.loss](tf.cast(logits, tf.float64), y)
+        return losses_by_name(self.loss, logits, y)

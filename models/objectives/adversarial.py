@@ -1,0 +1,85 @@
+"""Adversarial training: what PGD makes of the images within a budget (Madry et al., arXiv 1706.06083)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .. import checks
+from ..attacks.balls import BALLS, require_within_the_box
+from ..attacks.loss_pgd import LossPGD
+from ..batch import Batch
+from ..margin_losses import MARGIN_LOSSES
+from ..schedules import Control
+from .attacking import Attacking, losses_by_name
+from .base import as_batch
+from .labels import nan_for_no_class
+
+
+class Adversarial(Attacking[LossPGD]):
+    """The loss of every image where PGD within a budget ends, right images and wrong ones alike.
+
+    With a budget that follows a schedule, steps follow it. With one that grows from 0 it is the PGDLS of Ding et al.
+    (arXiv 1812.02637). The network is attacked as in inference; one pass as in training follows.
+
+    Args:
+        eps: the budget, in pixels of [0, 1], above 0; or one that follows a schedule, see ``schedules.Control``.
+        norm: 'Linf' or 'L2'.
+        k: steps of PGD.
+        step: size of all steps together, in units of the budget.
+        loss: what is minimised, of ``margin_losses.MARGIN_LOSSES``.
+        attack_loss: what PGD climbs; in place of the cross entropy, SLM, see ``attacks.LossPGD``.
+        random_start: whether PGD starts from a random point; see ``attacks.advertorch``.
+        floor: see ``attacks.advertorch.BoxFirstL2``.
+
+    Raises:
+        ValueError: an argument that is not such.
+    """
+
+    def __init__(self, eps: Any, norm: str = 'Linf', k: int = 10, step: float = 2.5, loss: str = 'xent',
+                 attack_loss: str = 'xent', random_start: bool = True, floor: float = 0.0):
+        self.eps = Control('eps', eps, strict=True)
+        self.norm = checks.one_of('norm', norm, BALLS)
+        self.loss = checks.one_of('loss', loss, MARGIN_LOSSES)
+        checks.one_of('attack_loss', attack_loss, MARGIN_LOSSES)
+        k = checks.count('k', k)
+        self._attack_options: dict[str, Any] = {
+            'k': k, 'a': checks.number('step', step) / k, 'random_start': checks.flag('random_start', random_start),
+            'norm': norm, 'losses': [attack_loss], 'floor': checks.number('floor', floor, strict=False)}
+
+    def _make_attack(self, net: keras.Model) -> LossPGD:
+        attack = LossPGD(net, **self._attack_options)
+        require_within_the_box('eps', self.eps.value, attack.ball, attack.image_size)
+        return attack
+
+    def build(self, net: keras.Model, images: int) -> None:
+        self.attack_on(net)
+
+    def controls(self, steps: np.ndarray, per_epoch: int) -> Mapping[str, np.ndarray]:
+        return {'eps': self.eps(steps, per_epoch)}
+
+    def losses(self, batch: Batch | keras.Model, x: Any = None, y: Any = None, training: bool = True) -> tf.Tensor:
+        batch = as_batch(batch, x, y, training)
+        run = self.pass_over(replace(batch, x=self.adversaries(batch)))
+        labels = tf.cast(tf.reshape(run.y, [-1]), tf.int64)
+        return nan_for_no_class(losses_by_name(self.loss, run.logits, labels), labels, run.logits)
+
+    def adversaries(self, batch: Batch) -> tf.Tensor:
+        """The images of a batch where PGD ends, float32 [n, H, W, C]; constants to a tape. Outside of a training step
+        the budget is that of the first."""
+        attack = self.attack_on(batch.net)
+        x = tf.cast(batch.x, tf.float32)
+        y = tf.cast(tf.reshape(batch.y, [-1]), tf.int64)
+        y = tf.clip_by_value(y, 0, batch.net.output_shape[-1] - 1)  # what is no class is told by its loss
+        eps = tf.fill(tf.shape(y), tf.cast(batch.controls.get('eps', self._first), tf.float32))
+        start = attack.ball.start(x, eps, batch.uniform_like(x)) if attack.random_start else x
+        return tf.stop_gradient(attack.perturb_from(start, x, y, eps))
+
+    @property
+    def _first(self) -> float:
+        return float(self.eps(np.zeros(1, np.int64), 1)[0])
