@@ -184,6 +184,11 @@ class Steps(Stored):
         self._steps_taken += steps
         return np.array(batch_losses)
 
+    @property
+    def steps_taken(self) -> int:
+        """Steps to these weights; of epochs that were rolled back none count."""
+        return self._steps_taken
+
     def keep(self) -> None:
         """Remembers the weights, and all else that training changes, on the device."""
         for kept, v in zip(self._kept, self._changing):

@@ -115,6 +115,9 @@ FLAGS: dict[str, Flag] = {
     'E': Flag(
         100, integer(1), 'a number of epochs, at least 1',
         'epochs', may_change_on_resume=True),
+    'steps': Flag(
+        None, optional(integer(1)), 'a number of steps, at least 1',
+        'the length of training in place of `E`, which is then as many epochs as hold them: the last one is cut short'),
     'B': Flag(
         128, integer(1), 'a number of images, at least 1',
         'images per batch'),

@@ -34,6 +34,7 @@ class TrainingSettings:
 
     E: int
     B: int
+    steps: int | None = None
     lr_lb: float = 1e-50
     loss_ub: float = 100.0
     print: bool = True
@@ -219,6 +220,8 @@ class Training:
         """Trains one epoch and measures it; a numerical failure, and only that, is an attempt without statistics."""
         start = time.perf_counter()
         order = self.permutations(eid, retry, self._attempts)
+        if self.settings.steps is not None:
+            order = order[:(self.settings.steps - self.model.steps_taken) * self.settings.B]
         self._attempts += 1
         steps = len(order) // self.settings.B
         info: EpochInfo = {'eid': eid, 'all_rt_loss': None, 'lr': lr, 'log_frame': log_frame, 'stats': None}

@@ -36,6 +36,8 @@ class Train(Task):
     def run(self) -> dict[str, Any]:
         session, flags = self.session, self.flags
         scheduler, archiver, permutations, monitors = self.prepare()
+        if flags['steps'] is not None:
+            flags['E'] = -(-flags['steps'] // (len(session.dataset.train[1]) // flags['B']))
         settings = TrainingSettings(**{k: flags[k] for k in TrainingSettings.__dataclass_fields__})
         resume = flags['resume'] is not None
         record = {**session.record(), 'config': session.config}

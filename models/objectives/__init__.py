@@ -58,6 +58,6 @@ def objective_of(description: Any) -> Objective:
 
 __all__ = [
     'Adversarial', 'CrossEntropy', 'Distances', 'ForwardPass', 'LargeMargin', 'MMA', 'OBJECTIVES', 'Objective',
-    'ReleasedLargeMargin', 'Weighted', 'boundary_distances', 'forward_pass', 'large_margin_losses', 'layers_of', 'objective_of',
-    'released_distances', 'released_large_margin_losses', 'twice_differentiable_moments',
+    'ReleasedLargeMargin', 'Weighted', 'boundary_distances', 'forward_pass', 'large_margin_losses', 'layers_of',
+    'objective_of', 'released_distances', 'released_large_margin_losses', 'twice_differentiable_moments',
 ]

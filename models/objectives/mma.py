@@ -36,7 +36,7 @@ class Adversaries(NamedTuple):
     Attributes:
         images: float32 [N, H, W, C], those of right images at their boundary, and the others as they were.
         margins: sizes of the perturbations as they were searched for, float32 [N]; 0 for wrong images.
-        distances: sizes of those that the images have, within the box, float32 [N]: smaller where the box was in the way.
+        distances: sizes of those that the images have within the box, float32 [N]; smaller where that was in the way.
         correct: which images are right, bool [N].
         kept: which of them have a margin below the hinge, bool [N].
     """

@@ -1,0 +1,30 @@
+"""LeNet5 on MNIST, L2: the cross entropy, PGD with fixed and with growing budgets, MMA and OMMA, at the
+sizes of Ding et al. (arXiv 1812.02637).
+
+    ./run.sh sweep-mma-mnist-l2 --gpu 0
+"""
+
+import core
+
+PGD = {'type': 'adversarial', 'norm': 'L2', 'k': 40}
+GROWING = {'type': 'linear', 'steps': 100_000, 'start': 0.0, 'end': 1.0}
+MMA = {'type': 'mma', 'norm': 'L2', 'min_eps': 0.5, 'k': 40}
+BUDGETS = {'1.0': 1.0, '2.0': 2.0, '3.0': 3.0, '4.0': 4.0}
+HINGES = {'2.0': 2.0, '4.0': 4.0, '6.0': 6.0}
+
+SWEEP = {
+    'like': 'exper-mma-mnist-l2-6',
+    'axes': {
+        'model': {
+            'cross entropy': {'objective': 'cross-entropy'},
+            **{f'PGD-{name}': {'objective': {**PGD, 'eps': eps}} for name, eps in BUDGETS.items()},
+            **{f'PGDLS-{name}': {'objective': {**PGD, 'eps': {'value': eps, 'schedule': GROWING}}}
+               for name, eps in BUDGETS.items()},
+            **{f'{kind}-{name}': {'objective': {**MMA, 'hinge': hinge, 'c': c}}
+               for name, hinge in HINGES.items() for kind, c in (('MMA', 1 / 3), ('OMMA', 0.0))},
+        },
+    },
+}
+
+if __name__ == '__main__':
+    core.sweep_start(SWEEP)
