@@ -31,8 +31,10 @@ class Optimizer:
 
     Args:
         description: a name of ``OPTIMIZERS``, or a dictionary with the name as 'type' and arguments of Keras's class,
-            such as ``{'type': 'sgd', 'momentum': 0.9}``. RMSprop's epsilon is inside the root; its running mean of
-            squares starts from 'mean_square0': 0, or 1 as in the released code of Large Margin Deep Networks.
+            such as ``{'type': 'sgd', 'momentum': 0.9}``. 'torch-sgd' keeps the rate out of the buffer of its momentum,
+            as PyTorch does, so that a change of the rate takes effect at once. RMSprop's epsilon is inside the root;
+            its running mean of squares starts from 'mean_square0': 0, or 1 as in the released code of Large Margin Deep
+            Networks.
 
     Raises:
         ValueError: no such optimizer, or arguments that it does not take.
@@ -74,6 +76,19 @@ class _RMSprop(keras.optimizers.RMSprop):
                     v.assign(keras.ops.full(v.shape, self.mean_square0))
 
 
+class _TorchSGD(keras.optimizers.SGD):
+    """PyTorch's: ``v = momentum v + g``, ``w -= rate v``. Keras's and that take the same steps while the rate stays the
+    same; when it changes, Keras's buffer goes on with the rates of the steps before, and this one does not."""
+
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: Any) -> None:
+        rate, g = keras.ops.cast(learning_rate, variable.dtype), keras.ops.cast(gradient, variable.dtype)
+        if self.momentum:
+            v = self.momentums[self._get_variable_index(variable)]
+            self.assign(v, self.momentum * v + g)
+            g = g + self.momentum * v if self.nesterov else v
+        self.assign_sub(variable, rate * g)
+
+
 def _share(optimizer: str, key: str, value: Any, high: float = 1.0) -> float:
     return checks.number(f'the optimizer {optimizer!r}: {key}', value, strict=False, high=high)
 
@@ -95,6 +110,11 @@ def _sgd(learning_rate: Any, momentum: float = 0.0, nesterov: bool = False) -> k
                                 _switch('sgd', 'nesterov', nesterov))
 
 
+def _torch_sgd(learning_rate: Any, momentum: float = 0.0, nesterov: bool = False) -> keras.optimizers.Optimizer:
+    return _TorchSGD(learning_rate, _share('torch-sgd', 'momentum', momentum),
+                     _switch('torch-sgd', 'nesterov', nesterov))
+
+
 def _adam(learning_rate: Any, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False
           ) -> keras.optimizers.Optimizer:
     betas = _share('adam', 'beta_1', beta_1), _share('adam', 'beta_2', beta_2)
@@ -111,7 +131,7 @@ def _rmsprop(learning_rate: Any, rho: float = 0.9, momentum: float = 0.0, epsilo
 
 
 OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer | None]] = {
-    'gd': _gradient_descent, 'sgd': _sgd, 'adam': _adam, 'rmsprop': _rmsprop}
+    'gd': _gradient_descent, 'sgd': _sgd, 'torch-sgd': _torch_sgd, 'adam': _adam, 'rmsprop': _rmsprop}
 """From names to functions of a learning rate, and of arguments, to a Keras optimizer; 'gd' is gradient descent as in
 the paper, which needs none."""
 
@@ -143,8 +163,15 @@ def _cosine(decay_steps: int, end: float = 0.0) -> Schedule:
     return lambda step: end + (1 - end) * (1 + np.cos(math.pi * np.minimum(step / decay_steps, 1))) / 2
 
 
+def _linear(steps: int, start: float = 0.0) -> Schedule:
+    """From ``start`` to 1 in proportion to the steps within ``steps``, and 1 after that."""
+    steps = checks.count('steps of linear', steps)
+    start = checks.number('start of linear', start, strict=False)
+    return lambda step: start + (1 - start) * np.minimum(step / steps, 1)
+
+
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    'exponential': _exponential, 'piecewise': _piecewise, 'cosine': _cosine}
+    'exponential': _exponential, 'piecewise': _piecewise, 'cosine': _cosine, 'linear': _linear}
 """Names of schedules by step."""
 
 

@@ -211,11 +211,26 @@ def test_unknown_names_are_refused_with_the_nearest_known_one(options, message):
 
 @pytest.mark.parametrize('name, deviation', [
     ('he_normal', np.sqrt(2 / 400)), ('he_uniform', np.sqrt(2 / 400)), ('glorot_normal', np.sqrt(2 / 700)),
-    ('glorot_uniform', np.sqrt(2 / 700)), ('random_normal', 1.0), ('truncated_normal', 0.8796), ('zeros', 0.0)])
+    ('glorot_uniform', np.sqrt(2 / 700)), ('random_normal', 1.0), ('truncated_normal', 0.8796), ('zeros', 0.0),
+    ('he_normal_fan_out', np.sqrt(2 / 300)), ('torch', np.sqrt(1 / 3 / 400))])
 def test_initializers_have_the_deviation_of_their_name_in_tensorflow_1(name, deviation):
     w = InitPolicy({'weight': name}).weight_init(seed=1)((400, 300)).numpy()
     np.testing.assert_allclose(w.std(), deviation, rtol=0.01)
     assert abs(w.mean()) < 0.01
+
+
+def test_torch_starts_weights_and_biases_within_the_root_of_the_inputs_of_the_layer():
+    layers = [['C', 32, [5, 5]], ['P'], ['C', 64, [5, 5]], ['P'], ['F', 1024], ['F', 10, {'act': False}]]
+    net = SimpleSequential('lenet5', (28, 28, 1), layers, bias_mode=BiasMode.ALL, seed=3,
+                           init={'weight': 'torch', 'bias': 'torch'})
+    for name, inputs in (('conv1_f', 25), ('conv1_b', 25), ('conv3_f', 800), ('conv3_b', 800), ('fc5_W', 3136),
+                         ('fc5_b', 3136), ('fc6_W', 1024), ('fc6_b', 1024)):
+        values = net.weights()[name] * np.sqrt(inputs)
+        assert np.abs(values).max() <= 1 and np.ptp(values) > 1 and 0.25 < np.abs(values).mean() < 0.75
+    one, other = (InitPolicy({'bias': 'torch', 'bias_rescale': c}).bias_init(5, (3, 3, 2, 4))((4,)) for c in (1.0, 2.0))
+    np.testing.assert_allclose(2 * one, other)
+    with pytest.raises(ValueError, match="init.bias: 'torch' takes its range from the kernel of the layer"):
+        InitPolicy({'bias': 'torch'}).bias_init(seed=1)
 
 
 def test_rescaling_multiplies_and_normalising_sets_the_norm():

@@ -122,9 +122,40 @@ def test_several_devices_take_the_steps_of_one_with_any_optimizer(digits, option
     ({'type': 'exponential', 'decay_steps': 2000, 'rate': 0.96}, [0, 1999, 2000, 4001], [1, 1, 0.96, 0.96 ** 2]),
     ({'type': 'exponential', 'decay_steps': 10, 'rate': 0.5, 'staircase': False}, [5, 20], [0.5 ** 0.5, 0.25]),
     ({'type': 'piecewise', 'boundaries': [3, 5], 'factors': [0.1, 0.01]}, [2, 3, 4, 5, 99], [1, 0.1, 0.1, 0.01, 0.01]),
-    ({'type': 'cosine', 'decay_steps': 4, 'end': 0.2}, [0, 2, 4, 9], [1, 0.6, 0.2, 0.2])])
+    ({'type': 'cosine', 'decay_steps': 4, 'end': 0.2}, [0, 2, 4, 9], [1, 0.6, 0.2, 0.2]),
+    ({'type': 'linear', 'steps': 4}, [0, 1, 4, 9], [0, 0.25, 1, 1]),
+    ({'type': 'linear', 'steps': 4, 'start': 0.5}, [0, 1, 2, 4, 9], [0.5, 0.625, 0.75, 1, 1]),
+    ({'type': 'linear', 'steps': 2, 'start': 3}, [0, 1, 2], [3, 2, 1])])
 def test_schedules_are_their_formulas(description, steps, factors):
     np.testing.assert_allclose(schedule_of(description)(np.array(steps)), factors, rtol=1e-12)
+
+
+def test_the_rates_of_mma_training_change_with_the_step_that_its_table_names():
+    """The released table, 0: 0.3, 20,000: 0.09, 30,000: 0.03, 40,000: 0.009; steps are counted from 0."""
+    schedule = schedule_of({'type': 'piecewise', 'boundaries': [20_000, 30_000, 40_000], 'factors': [0.3, 0.1, 0.03]})
+    steps = [0, 19_999, 20_000, 29_999, 30_000, 39_999, 40_000, 49_999]
+    np.testing.assert_allclose(0.3 * schedule(np.array(steps)), np.repeat([0.3, 0.09, 0.03, 0.009], 2), rtol=1e-12)
+
+
+@pytest.mark.long(after=1)
+@pytest.mark.parametrize('parts', [1, 2])
+def test_momentum_of_torch_is_free_of_the_rates_of_earlier_steps(digits, parts):
+    (x, y), _ = digits
+    nets = {opt: network(parts, opt={'type': opt, 'momentum': 0.9}) for opt in ('torch-sgd', 'sgd')}
+    plain = network(parts)
+    start = plain.weights()['fc3_W']
+    for net in nets.values():
+        net.train_epoch(x, y, np.arange(20), 20, 0.1)
+    first = {opt: net.weights() for opt, net in nets.items()}
+    np.testing.assert_allclose(first['torch-sgd']['fc3_W'], first['sgd']['fc3_W'], atol=1e-6)
+    buffer = (start - first['sgd']['fc3_W']) / 0.1
+    for opt, net in nets.items():
+        plain.set_weights(net.weights())
+        plain.train_epoch(x, y, np.arange(20, 40), 20, 1.0)
+        gradient = net.weights()['fc3_W'] - plain.weights()['fc3_W']
+        net.train_epoch(x, y, np.arange(20, 40), 20, 0.001)
+        moved = 0.001 * (0.9 * buffer + gradient) if opt == 'torch-sgd' else 0.9 * 0.1 * buffer + 0.001 * gradient
+        np.testing.assert_allclose(net.weights()['fc3_W'], first[opt]['fc3_W'] - moved, atol=1e-6, err_msg=opt)
 
 
 def test_a_schedule_goes_on_from_epoch_to_epoch_and_a_roll_back_takes_its_steps_back(digits):
@@ -253,6 +284,8 @@ def test_an_archived_model_has_the_moving_statistics_and_predicts_what_the_run_r
     ({'model': {'opt': [3]}}, "model: optimizer must be a name, or a dictionary with a 'type'"),
     ({'model': {'clip_norm': 0}}, 'model: clip_norm must be a finite number above 0'),
     ({'model': {'schedule': {'type': 'exponential', 'rate': 0.5}}}, "model: the schedule 'exponential'"),
+    ({'model': {'schedule': {'type': 'linear', 'steps': 0}}}, 'model: steps of linear must be a whole number'),
+    ({'model': {'opt': {'type': 'torch-sgd', 'momentum': 2}}}, "model: the optimizer 'torch-sgd': momentum must be"),
     ({'model': {'schedule': {'type': 'piecewise', 'boundaries': [5, 3], 'factors': [1, 1]}}}, 'model: piecewise takes'),
     ({'model': {'description': [['D', 1.0], ['F', 10]]}}, "model: layer 1, ['D', 1.0]: D is dropout")])
 def test_what_makes_no_sense_together_is_refused_in_one_sentence(changes, message):

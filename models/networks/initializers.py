@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ..checks import flag, number
@@ -24,6 +25,10 @@ INITIALIZERS: dict[str, Callable[..., Initializer]] = {
     # of unit variance, as in TensorFlow 1; Keras's own default is 0.05
     'truncated_normal': partial(keras.initializers.TruncatedNormal, stddev=1.0),
     'random_normal': partial(keras.initializers.RandomNormal, stddev=1.0),
+    # normal, of the variance 2 / (kernel's pixels times channels out), as released wide residual networks start
+    'he_normal_fan_out': partial(keras.initializers.VarianceScaling, 2.0, 'fan_out', 'untruncated_normal'),
+    # uniform within +-1 / sqrt(fan_in), the default of PyTorch's convolutions and dense layers
+    'torch': partial(keras.initializers.VarianceScaling, 1 / 3, 'fan_in', 'uniform'),
     'zeros': lambda seed=None: keras.initializers.Zeros(),
 }
 LARGEST = 1e30
@@ -52,6 +57,17 @@ def normalized_initializer(norm: float, initializer: Initializer) -> Initializer
     return init
 
 
+def torch_bias(kernel: Sequence[int], seed: int | None = None) -> Initializer:
+    """The default of PyTorch for the bias of a layer: uniform within +-1 / sqrt(fan_in) of the layer's kernel.
+
+    Args:
+        kernel: the shape of that kernel, [inputs, units] or [height, width, channels in, channels out].
+        seed: of the values; None for fresh ones.
+    """
+    limit = float(1 / np.sqrt(np.prod(kernel[:-1])))
+    return keras.initializers.RandomUniform(-limit, limit, seed)
+
+
 def _require_initializer(kind: str, init: Any) -> None:
     if not callable(init):
         lookup('initializer', init, INITIALIZERS)
@@ -71,7 +87,7 @@ class InitPolicy:
     Args:
         config: any of 'weight', 'bias' (a name from INITIALIZERS or a Keras initializer; glorot_uniform and zeros),
             'weight_rescale', 'bias_rescale' (a factor, 1.0) and 'weight_normalized', 'bias_normalized' (False): with
-            the latter each tensor is rescaled to a norm of the factor.
+            the latter each tensor is rescaled to a norm of the factor. 'torch' for both is how PyTorch starts.
 
     Raises:
         ValueError: an unknown key or name.
@@ -101,12 +117,25 @@ class InitPolicy:
         """The initializer of one weight tensor; the same seed and shape give the same values."""
         return self._build('weight', seed)
 
-    def bias_init(self, seed: int | None = None) -> Initializer:
-        """The initializer of one bias vector; the same seed and shape give the same values."""
+    def bias_init(self, seed: int | None = None, kernel: Sequence[int] | None = None) -> Initializer:
+        """The initializer of one bias vector; the same seed and shape give the same values.
+
+        Args:
+            seed: of the values; None for fresh ones.
+            kernel: the shape of the kernel of the same layer, which 'torch' takes its range from.
+
+        Raises:
+            ValueError: it is 'torch', and there is no kernel.
+        """
+        if self.config['bias'] == 'torch':
+            if kernel is None:
+                raise ValueError("init.bias: 'torch' takes its range from the kernel of the layer, whose shape bias_init "
+                                 "must then be given; 'zeros', say, needs none")
+            return self._build('bias', seed, torch_bias(kernel, seed))
         return self._build('bias', seed)
 
-    def _build(self, kind: str, seed: int | None) -> Initializer:
-        init, scale = self.config[kind], self.config[kind + '_rescale']
+    def _build(self, kind: str, seed: int | None, init: Initializer | None = None) -> Initializer:
+        init, scale = init or self.config[kind], self.config[kind + '_rescale']
         if isinstance(init, str):
             init = INITIALIZERS[init](seed=seed)
         if self.config[kind + '_normalized']:

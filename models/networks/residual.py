@@ -142,4 +142,5 @@ class _Builder:
         for i, (layer, factor, _) in enumerate(self.layers):
             layer.kernel.assign(factor * init.weight_init(seeds[2 * i])(layer.kernel.shape, dtype='float32'))
             if layer.use_bias:
-                layer.bias.assign(init.bias_init(seeds[2 * i + 1])(layer.bias.shape, dtype='float32'))
+                bias = init.bias_init(seeds[2 * i + 1], layer.kernel.shape)
+                layer.bias.assign(bias(layer.bias.shape, dtype='float32'))

@@ -123,7 +123,8 @@ def _initialise(trained: Sequence[keras.Layer], init: InitPolicy, seed: int | No
     for i, layer in enumerate(trained):
         layer.kernel.assign(init.weight_init(seeds[2 * i])(layer.kernel.shape, dtype='float32'))
         if layer.use_bias:
-            layer.bias.assign(init.bias_init(seeds[2 * i + 1])(layer.bias.shape, dtype='float32'))
+            bias = init.bias_init(seeds[2 * i + 1], layer.kernel.shape)
+            layer.bias.assign(bias(layer.bias.shape, dtype='float32'))
 
 
 def require_bias_mode(value: Any) -> BiasMode:
