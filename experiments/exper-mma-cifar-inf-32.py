@@ -14,7 +14,7 @@ FLAGS = {
     'model': {
         'depth': 28,
         'widen': 4,
-        'opt': {'type': 'sgd', 'momentum': 0.9},
+        'opt': {'type': 'torch-sgd', 'momentum': 0.9},
         'schedule': {'type': 'piecewise', 'boundaries': [20_000, 30_000, 40_000], 'factors': [0.3, 0.1, 0.03]},
         'weight_decay': 2e-4,
     },

@@ -7,7 +7,7 @@ sizes of Ding et al. (arXiv 1812.02637).
 import core
 
 PGD = {'type': 'adversarial', 'norm': 'Linf', 'k': 10}
-GROWING = {'type': 'linear', 'steps': 50_000, 'start': 0.0, 'end': 1.0}
+GROWING = {'type': 'linear', 'steps': 50_000}
 MMA = {'type': 'mma', 'norm': 'Linf', 'min_eps': 0.005, 'k': 10}
 BUDGETS = {f'{n}': n / 255 for n in (4, 8, 12, 16, 20, 24, 28, 32)}
 HINGES = {f'{n}': n / 255 for n in (12, 20, 32)}

@@ -163,11 +163,12 @@ def _cosine(decay_steps: int, end: float = 0.0) -> Schedule:
     return lambda step: end + (1 - end) * (1 + np.cos(math.pi * np.minimum(step / decay_steps, 1))) / 2
 
 
-def _linear(steps: int, start: float = 0.0) -> Schedule:
-    """From ``start`` to 1 in proportion to the steps within ``steps``, and 1 after that."""
+def _linear(steps: int, start: float = 0.0, end: float = 1.0) -> Schedule:
+    """From ``start`` to ``end`` along a straight line within so many ``steps``, and ``end`` after that."""
     steps = checks.count('steps of linear', steps)
-    start = checks.number('start of linear', start, strict=False)
-    return lambda step: start + (1 - start) * np.minimum(step / steps, 1)
+    start, end = (checks.number(f'{name} of linear', v, strict=False, high=LARGEST)
+                  for name, v in (('start', start), ('end', end)))
+    return lambda step: start + (end - start) * np.minimum(step / steps, 1)
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
