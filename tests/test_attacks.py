@@ -14,7 +14,21 @@ from hypothesis.extra.numpy import arrays
 from nets import Made, scaled, small_mnist
 
 from models import SimpleSequential
-from models.attacks import ATTACKS, DDN, FGSM, FMN, IFGSM, L2BIM, PGD, CarliniL2, L2DeepFool, L2Fast, LinfPGDAttack
+from models.attacks import (
+    ANPGD,
+    ATTACKS,
+    DDN,
+    FGSM,
+    FMN,
+    IFGSM,
+    L2BIM,
+    PGD,
+    CarliniL2,
+    L2DeepFool,
+    L2Fast,
+    LinfPGDAttack,
+    LossPGD,
+)
 from models.attacks.base import Attack, Proposal
 from models.attacks.quick_gradient import quick_to_differentiate
 from models.measures.certificate import certified_radii, lipschitz
@@ -37,6 +51,8 @@ KINDS = {
     'IFGSM L2': lambda net: IFGSM(net, EPS_L2, norm='L2'),
     'PGD': lambda net: PGD(net, EPS, k=20, repeat=2),
     'PGD L2': lambda net: PGD(net, EPS_L2, k=20, repeat=2, norm='L2'),
+    'LossPGD': lambda net: LossPGD(net, EPS, k=20, repeat=2),
+    'ANPGD L2': lambda net: ANPGD(net, 'L2', 3.0, 5.0, k=20),
     'CarliniL2': lambda net: CarliniL2(net, **CW, initial_const=0.1),
     'CarliniL2 normalised': lambda net: CarliniL2(net, **CW, initial_const=100, normalize_output=True),
 }
@@ -99,7 +115,7 @@ def test_a_misclassified_image_has_distance_zero(name, images, results):
 
 @pytest.mark.long(after=1)
 @pytest.mark.parametrize('factor', [1e-30, 1e30, *(pytest.param(f, marks=pytest.mark.long) for f in (1e-3, 1e3))])
-@pytest.mark.parametrize('name', [name for name in KINDS if name not in ('CarliniL2', 'LinfPGDAttack')])
+@pytest.mark.parametrize('name', [name for name in KINDS if name not in ('CarliniL2', 'LinfPGDAttack', 'LossPGD')])
 def test_distances_do_not_depend_on_the_scale_of_the_logits(name, factor, net, attacks, images, results):
     with scaled(net.net, factor):
         result = attacks[name].attack(*images, np.random.default_rng(0))

@@ -42,6 +42,14 @@ def test_an_epoch_is_kept_if_it_is_better_than_all_before(args, values, kept):
     assert found == kept and removed == [[], *([eid] for eid in kept[:-1])] and archiver.best_eid == kept[-1]
 
 
+def test_a_number_of_a_monitor_counts_where_it_is_measured():
+    archiver = BestArchiver('val_margin')
+    found = [{'eid': eid, 'log_frame': None, 'stats': {}, **({} if value is None else {
+        'monitors': {'margin': {'mean': 9.0}, 'an-pgd': {'val_margin': value}}})}
+        for eid, value in enumerate([None, 0.2, None, 0.1, 0.3], 1)]
+    assert [info['eid'] for info in found if archiver.should_archive(info)] == [2, 5]
+
+
 def test_losses_of_different_frames_are_compared_as_real_losses():
     archiver = BestArchiver('loss')
     for eid, (frame, loss, log_loss) in enumerate([(0.0, 0.5, -0.69), (-9.0, 0.9, -9.1), (-800.0, 2.0, -799.3)], 1):

@@ -14,6 +14,7 @@ import core
 from core import UserError
 from core.workdir import Workdir
 from models import SimpleSequential
+from models.attacks import ANPGD
 from models.margins import margins
 
 QUICK = {'train_N': 100, 'test_N': 50, 'B': 20, 'E': 4, 'print': False}
@@ -87,6 +88,30 @@ def test_the_numbers_are_those_of_evaluations_of_the_same_epoch(watched):
 
 
 @pytest.mark.long
+def test_the_best_epoch_by_a_monitors_number_is_kept():
+    """Measured every other epoch; the numbers are those of the attack on the epoch's model."""
+    options = {'norm': 'L2', 'eps': 1.0, 'k': 4, 'random_start': False}
+    train(**{**QUICK, 'E': 6}, validation_N=30, archive=('best', 'val_margin'),
+          monitors=[('an-pgd', 2, {'images': 20, 'options': options})])
+    measured = {line['eid']: line['monitors']['an-pgd'] for line in lines('run') if line.get('monitors')}
+    best = max(measured, key=lambda eid: measured[eid]['val_margin'])
+    assert sorted(measured) == [2, 4, 6] and Workdir('run').archived_epochs() == sorted({best, 6})
+    model = SimpleSequential('m', (8, 8, 1), **FLAGS['model'])
+    model.restore(Workdir('run').find_model(best))
+    x, y = (np.asarray(t)[70:90] for t in core.get_dataset('digits').train)
+    sizes, distances, ends = ANPGD(model, **options).measure(x, y)
+    assert measured[best]['val_margin'] == pytest.approx(distances.mean(), rel=1e-3)
+    assert measured[best]['val_eps'] == pytest.approx(sizes.mean(), rel=1e-3) and (distances < sizes + 1e-6).all()
+    for name, images in (('accuracy', x), ('robust_accuracy', ends)):
+        assert measured[best][name] == pytest.approx((model.net(images).numpy().argmax(axis=1) == y).mean())
+
+
+def test_the_best_epoch_cannot_be_by_a_number_that_no_monitor_measures():
+    with pytest.raises(UserError, match="no statistic 'val_margin' is recorded without the monitor 'an-pgd'"):
+        train(**QUICK, validation_N=30, archive=('best', 'val_margin'))
+
+
+@pytest.mark.long
 def test_a_resumed_run_has_measured_the_same(watched):
     train(**{**QUICK, 'E': 3}, monitors=MONITORS, archive=1)
     core.run({**FLAGS, **QUICK, 'monitors': MONITORS, 'archive': 1, 'log': None, 'resume': 'run'})
@@ -115,6 +140,8 @@ def test_monitors_are_recorded_and_may_change_when_a_run_is_resumed(watched):
     ([('margin', 1, {'part': 'all'})], "monitors: part must be 'train', 'validation' or 'test', not 'all'"),
     ([('margin', 1, {'part': 'validation'})], 'monitors: the validation set has 0 images, not 1'),
     ([('margin', 1, {'quantiles': [2]})], 'monitors: a quantile must be a finite number of at least 0 and at most 1'),
+    ([('an-pgd', 1)], 'monitors: the validation set has 0 images, not 1'),
+    ([('an-pgd', 1, {'part': 'test', 'options': {'kk': 3}})], "monitors: the attack 'AN_PGD' takes no 'kk'; did you"),
     ([('robust', 1)], "monitors: 'robust' needs the option 'eps'"),
     ([('robust', 1, {'eps': 0.1, 'attack': 'PDG'})], "monitors: there is no attack 'PDG'; did you mean 'PGD'?"),
     ([('robust', 1, {'eps': 0.1, 'images': 99})], 'monitors: the test set has 50 images, not 99'),

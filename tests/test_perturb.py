@@ -10,14 +10,14 @@ from keras import layers as L
 from nets import subclassed
 
 from core.devices import use_device
-from models.attacks import FGSM, IFGSM, PGD, LinfPGDAttack
+from models.attacks import FGSM, IFGSM, PGD, LinfPGDAttack, LossPGD
 from models.attacks.within_budgets import BudgetAttack
 
 KINDS = {
     'PGD': lambda net: PGD(net, k=7, a=0.3), 'PGD L2': lambda net: PGD(net, k=7, a=0.3, norm='L2'),
     'IFGSM': lambda net: IFGSM(net, k=5, a=0.3), 'IFGSM L2': lambda net: IFGSM(net, k=5, a=0.3, norm='L2'),
     'FGSM': lambda net: FGSM(net), 'FGSM L2': lambda net: FGSM(net, norm='L2'),
-    'LinfPGDAttack': lambda net: LinfPGDAttack(net, k=7, a=0.3)}
+    'LinfPGDAttack': lambda net: LinfPGDAttack(net, k=7, a=0.3), 'LossPGD': lambda net: LossPGD(net, k=7, a=0.3)}
 LARGEST = {'Linf': 0.4, 'L2': 2.0}
 ORDERS = {'Linf': np.inf, 'L2': 2}
 SEED = tf.constant([3, 4])
@@ -277,4 +277,5 @@ def test_it_is_of_images_of_the_networks_size(trained, net):
 def test_attacks_within_budgets_are_those_that_perturb():
     from models.attacks import ATTACKS
     assert {kind for kind in ATTACKS.values() if kind.has_budgets} == {
-        kind for kind in ATTACKS.values() if issubclass(kind, BudgetAttack)} == {PGD, IFGSM, FGSM, LinfPGDAttack}
+        kind for kind in ATTACKS.values() if issubclass(kind, BudgetAttack)} == {
+                PGD, IFGSM, FGSM, LinfPGDAttack, LossPGD}

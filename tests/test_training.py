@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import FLAGS, train
+from runs import FLAGS, Stop, die_in, train
 
 import core
 from core import UserError, progress
@@ -270,6 +270,24 @@ def test_what_cannot_be_run_is_refused_in_one_sentence_and_leaves_no_directory(c
         train(**changes)
     assert message in str(e.value) and '\n' not in str(e.value)
     assert not list(Path().iterdir())
+
+
+@pytest.mark.long
+def test_training_as_long_as_so_many_steps_ends_within_an_epoch_which_counts(monkeypatch):
+    """6 batches an epoch; attempts that are taken back do not count."""
+    length = {'steps': 20, 'E': 1, 'include_all_rt_loss_in_res': True}
+    _, attempts = train(**length)
+    accepted = [a for a in attempts if a['cmd'] == 'go']
+    assert [len(a['all_rt_loss']) for a in accepted] == [6, 6, 6, 2] and len(attempts) > 4
+    assert Workdir('run').read_flags()['flags']['E'] == 4 and Workdir('run').has_ended()
+    _, whole = train(E=4, include_all_rt_loss_in_res=True, log='whole')
+    assert whole[0]['all_rt_loss'] == attempts[0]['all_rt_loss']
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        die_in(patch, 'replace', 9, before=False)
+        train(**length, log='killed')
+    core.run({k: v for k, v in {**FLAGS, **length, 'resume': 'killed'}.items() if k != 'log'})
+    assert [{k: v for k, v in a.items() if k != 'time'} for a in Workdir('killed').read_history()] == [
+        {k: v for k, v in a.items() if k != 'time'} for a in attempts]
 
 
 def test_a_directory_that_holds_a_run_is_not_written_over():
