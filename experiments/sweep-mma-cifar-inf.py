@@ -7,7 +7,7 @@ sizes of Ding et al. (arXiv 1812.02637).
 import core
 
 PGD = {'type': 'adversarial', 'norm': 'Linf', 'k': 10}
-GROWING = {'type': 'linear', 'steps': 50_000}
+GROWING = {'type': 'linear', 'start_v': 0.0, 'slope': 1 / 50_000, 'max': 1.0}
 MMA = {'type': 'mma', 'norm': 'Linf', 'min_eps': 0.005, 'k': 10}
 BUDGETS = {f'{n}': n / 255 for n in (4, 8, 12, 16, 20, 24, 28, 32)}
 HINGES = {f'{n}': n / 255 for n in (12, 20, 32)}

@@ -7,7 +7,7 @@ sizes of Ding et al. (arXiv 1812.02637).
 import core
 
 PGD = {'type': 'adversarial', 'norm': 'L2', 'k': 10}
-GROWING = {'type': 'linear', 'steps': 50_000}
+GROWING = {'type': 'linear', 'start_v': 0.0, 'slope': 1 / 50_000, 'max': 1.0}
 MMA = {'type': 'mma', 'norm': 'L2', 'min_eps': 0.5, 'k': 10}
 BUDGETS = {'0.5': 0.5, '1.0': 1.0, '1.5': 1.5, '2.0': 2.0, '2.5': 2.5}
 HINGES = {'1.0': 1.0, '2.0': 2.0, '3.0': 3.0}

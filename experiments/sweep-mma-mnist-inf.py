@@ -7,7 +7,7 @@ sizes of Ding et al. (arXiv 1812.02637).
 import core
 
 PGD = {'type': 'adversarial', 'norm': 'Linf', 'k': 40}
-GROWING = {'type': 'linear', 'steps': 100_000}
+GROWING = {'type': 'linear', 'start_v': 0.0, 'slope': 1 / 100_000, 'max': 1.0}
 MMA = {'type': 'mma', 'norm': 'Linf', 'min_eps': 0.1, 'k': 40}
 BUDGETS = {'0.1': 0.1, '0.2': 0.2, '0.3': 0.3, '0.4': 0.4, '0.45': 0.45}
 HINGES = {'0.45': 0.45}

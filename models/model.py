@@ -15,8 +15,9 @@ from .chains import differs_in_training
 from .logits import class_labels
 from .networks.keras_network import network_of
 from .networks.network import Network, norms_of
-from .optimizers import Optimizer, schedule_of
+from .optimizers import Optimizer
 from .replicas import Replicas
+from .schedules import rate_control
 from .statistics import Statistics
 from .steps import Steps
 from .stored import Stored
@@ -62,7 +63,7 @@ class Model(Steps, Statistics, Stored):
             network: what an architecture gave, or a Keras model of one's own, see ``networks.network_of``.
             train_mode, weight_decay, name: see the attributes.
             opt: 'gd', gradient descent as in the paper, or another optimizer; see ``optimizers.Optimizer``.
-            schedule: how the rate changes with the steps; see ``optimizers.schedule_of``.
+            schedule: how the rate changes with the steps; see ``schedules.rate_control``.
             clip_norm: the largest norm of all gradients together, above which they are scaled down to it; None for any.
 
         Raises:
@@ -74,7 +75,7 @@ class Model(Steps, Statistics, Stored):
             raise ValueError(f'train_mode must be TrainMode.NORMAL or TrainMode.USE_FRAME, not {shown(train_mode)}')
         self.weight_decay = checks.number('weight_decay', weight_decay, strict=False)
         self.clip_norm = None if clip_norm is None else checks.number('clip_norm', clip_norm, high=LARGEST_NORM)
-        self.schedule = schedule_of(schedule)
+        self.schedule = rate_control(schedule)
         self.optimizer = None if isinstance(opt, str) and opt == 'gd' else Optimizer(opt)
         self.augment: Augmentation | None = None
         for option, given in (('opt', self.optimizer), ('schedule', self.schedule), ('clip_norm', clip_norm)):

@@ -1,21 +1,17 @@
-"""Optimizers beside gradient descent, and how the learning rate falls with the steps."""
+"""Optimizers beside gradient descent."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from . import checks
 from .registry import make
-from .types import shown
+from .schedules import SCHEDULES, Schedule, schedule_of  # noqa: F401  (by their earlier names)
 
-Schedule = Callable[[np.ndarray], np.ndarray]
-"""From numbers of steps taken before, int64 [n], to factors of the learning rate, float64 [n]."""
 
 class _GivenRate(keras.optimizers.schedules.LearningRateSchedule):
     """The rate of the step that is being taken, a scalar tensor that is set before each."""
@@ -134,56 +130,3 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer | None]] = {
     'gd': _gradient_descent, 'sgd': _sgd, 'torch-sgd': _torch_sgd, 'adam': _adam, 'rmsprop': _rmsprop}
 """From names to functions of a learning rate, and of arguments, to a Keras optimizer; 'gd' is gradient descent as in
 the paper, which needs none."""
-
-
-def _exponential(decay_steps: int, rate: float, staircase: bool = True) -> Schedule:
-    """``rate ** (step / decay_steps)``, the exponent rounded down with ``staircase``."""
-    decay_steps = checks.count('decay_steps of exponential', decay_steps)
-    rate = checks.number('rate of exponential', rate, high=1)
-    checks.flag('staircase of exponential', staircase)
-    return lambda step: rate ** (np.floor(step / decay_steps) if staircase else step / decay_steps)
-
-
-def _piecewise(boundaries: list[int], factors: list[float]) -> Schedule:
-    """1 before the first of the ``boundaries`` (steps, ascending), and from each of them on its factor."""
-    for name, values in (('boundaries', boundaries), ('factors', factors)):
-        if not isinstance(values, (list, tuple)):
-            raise ValueError(f'{name} of piecewise must be a list of numbers, not {shown(values)}')
-    boundaries = [checks.count('each of the boundaries of piecewise', b, 0) for b in boundaries]
-    factors = [checks.number('each of the factors of piecewise', f, strict=False) for f in factors]
-    if not len(boundaries) == len(factors) > 0 or sorted(boundaries) != boundaries:
-        raise ValueError('piecewise takes ascending boundaries, and as many factors of at least 0')
-    return lambda step: np.array([1.0, *factors])[np.searchsorted(boundaries, step, side='right')]
-
-
-def _cosine(decay_steps: int, end: float = 0.0) -> Schedule:
-    """From 1 to ``end`` along half a period of the cosine within ``decay_steps``, and ``end`` after that."""
-    decay_steps = checks.count('decay_steps of cosine', decay_steps)
-    end = checks.number('end of cosine', end, strict=False, high=1)
-    return lambda step: end + (1 - end) * (1 + np.cos(math.pi * np.minimum(step / decay_steps, 1))) / 2
-
-
-def _linear(steps: int, start: float = 0.0, end: float = 1.0) -> Schedule:
-    """From ``start`` to ``end`` along a straight line within so many ``steps``, and ``end`` after that."""
-    steps = checks.count('steps of linear', steps)
-    start, end = (checks.number(f'{name} of linear', v, strict=False, high=LARGEST)
-                  for name, v in (('start', start), ('end', end)))
-    return lambda step: start + (end - start) * np.minimum(step / steps, 1)
-
-
-SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    'exponential': _exponential, 'piecewise': _piecewise, 'cosine': _cosine, 'linear': _linear}
-"""Names of schedules by step."""
-
-
-def schedule_of(description: Any) -> Schedule | None:
-    """The schedule that a config file describes.
-
-    Args:
-        description: None for a rate that does not change with the steps; or a dictionary with a name of ``SCHEDULES``
-            as 'type' and its arguments, such as ``{'type': 'exponential', 'decay_steps': 2000, 'rate': 0.96}``.
-
-    Raises:
-        ValueError: no such schedule, or arguments that it does not take.
-    """
-    return None if description is None else make(SCHEDULES, description, 'schedule')

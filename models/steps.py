@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from .augmentation import DRAWS, Augmentation
 from .batch import Batch
-from .optimizers import Schedule
 from .replicas import Replicas
+from .schedules import Control
 from .statistics import tensors
 from .stored import Stored
 from .types import NumericalFailure, TrainMode
@@ -32,7 +32,7 @@ class Steps(Stored):
     train_mode: TrainMode
     weight_decay: float
     clip_norm: float | None
-    schedule: Schedule | None
+    schedule: Control | None
     augment: Augmentation | None
     _require_labels: Callable[[Any, int], None]
     hp_sparse_softmax_cross_entropy_with_logits: Callable[..., tf.Tensor]
@@ -152,7 +152,7 @@ class Steps(Stored):
             raise ValueError(f'a batch of {batch_size} is larger than the training set of {len(order)}')
         batches = tf.constant(np.reshape(order[:steps * batch_size], (steps, batch_size)), tf.int32)
         taken = self._steps_taken + np.arange(steps)
-        factors = 1.0 if self.schedule is None else self.schedule(taken)
+        factors = 1.0 if self.schedule is None else self.schedule(taken, steps)
         controls = {} if self.objective is None else {
             name: tf.constant(values, tf.float64) for name, values in self.objective.controls(taken, steps).items()}
         x, y, rates, loss_ub = tensors(x, y, np.broadcast_to(lr * factors, steps), loss_ub)

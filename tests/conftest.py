@@ -23,6 +23,7 @@ OWN = Path(__file__).parent / 'reference'
 REFERENCE = Path(os.environ.get('MAX_MARGIN_REFERENCE') or OWN)
 LARGE_MARGIN = Path(os.environ.get('LARGE_MARGIN_REFERENCE') or OWN / 'large-margin')
 MMA = Path(os.environ.get('MMA_REFERENCE') or OWN / 'mma')
+ADVERSARIAL = Path(os.environ.get('ADVERSARIAL_REFERENCE') or OWN / 'adversarial')
 
 
 def reference_json(name: str, folder: Path = REFERENCE):

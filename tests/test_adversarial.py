@@ -15,7 +15,7 @@ from core.workdir import Workdir
 from models import Model, SimpleSequential, TrainMode
 from models.objectives import Adversarial, objective_of
 
-GROWING = {'value': 0.3, 'schedule': {'type': 'linear', 'steps': 10}}
+GROWING = {'value': 0.3, 'schedule': {'type': 'linear', 'start_v': 0.0, 'slope': 0.1, 'max': 1.0}}
 RUN = {'train_N': 90, 'test_N': 40, 'B': 15, 'E': 4, 'print': False, 'train_mode': TrainMode.NORMAL, 'lr': 0.1,
        'objective': {'type': 'adversarial', 'eps': GROWING, 'norm': 'L2', 'k': 3}, 'include_all_rt_loss_in_res': True}
 
