@@ -11,12 +11,14 @@ from .model import Model
 from .networks.network import Network
 from .networks.residual import residual
 from .networks.simple_sequential import simple_sequential
+from .networks.wide_residual import wide_residual
 from .registry import arguments_of
 from .types import BiasMode, TrainMode, lookup
 
 ARCHITECTURES: dict[str, Callable[..., Network | keras.Model]] = {
     'simple_sequential': simple_sequential,
     'residual': residual,
+    'wide_residual': wide_residual,
 }
 """Architecture names, for the flag ``arch``. Each is a function of the shape of an image, (height, width, channels), of
 the ``seed`` of the initial weights, and of what a config file gives in ``model``, to a ``Network`` or a Keras model."""

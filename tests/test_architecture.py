@@ -20,9 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers', 'archivers', 'losses',
           'margin_losses', 'margins', 'replicas', 'schedules', 'optimizers', 'augmentation', 'batch', 'chains',
           'measures', 'measures.homogeneity', 'networks', 'networks.initializers', 'networks.network',
-          'networks.simple_sequential', 'networks.residual', 'networks.keras_network', 'stored', 'statistics', 'steps',
-          'model', 'architectures', 'measures.spectral', 'measures.certificate', 'measures.kkt', 'keras_samples',
-          'keras_optimizers', 'keras_fit', 'keras_callbacks']
+          'networks.simple_sequential', 'networks.residual', 'networks.wide_residual', 'networks.keras_network',
+          'stored', 'statistics', 'steps', 'model', 'architectures', 'torch_weights', 'measures.spectral',
+          'measures.certificate', 'measures.kkt', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'loss_pgd', 'bisection']
@@ -32,7 +32,7 @@ CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.loc
         'devices', 'datasets', 'subsets', 'provenance', 'tensorboard', 'tasks', 'flags.flag', 'flags.table',
         'flags.merging', 'flags.described', 'flags', 'flags.earlier', 'flags.likes', 'flags.doc', 'progress', 'sweeps',
         'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting', 'plotting.labels',
-        'plotting.transfer', 'plotting.tables', 'session', 'tasks.records', 'tasks.telling', 'tasks.epochs',
+        'plotting.transfer', 'plotting.tables', 'session', 'imported', 'tasks.records', 'tasks.telling', 'tasks.epochs',
         'tasks.replay', 'tasks.arguments', 'tasks.begun', 'tasks.base', 'tasks.parts', 'tasks.attack',
         'tasks.transfer', 'tasks.certify', 'tasks.kkt', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
         'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs',

@@ -129,8 +129,8 @@ class InitPolicy:
         """
         if self.config['bias'] == 'torch':
             if kernel is None:
-                raise ValueError("init.bias: 'torch' takes its range from the layer's kernel, whose shape bias_init "
-                                 "must then be given; 'zeros', say, needs none")
+                raise ValueError("init.bias: 'torch' takes its range from the kernel of the layer, so bias_init needs "
+                                 "that kernel's shape; 'zeros', say, does not")
             return self._build('bias', seed, torch_bias(kernel, seed))
         return self._build('bias', seed)
 
