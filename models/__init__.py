@@ -19,6 +19,7 @@ from .archivers import (  # noqa: E402
 )
 from .augmentation import AUGMENTATIONS  # noqa: E402
 from .keras_callbacks import LossBasedLR, MarginMonitor  # noqa: E402
+from .keras_objective import ObjectiveModel  # noqa: E402
 from .losses import (  # noqa: E402
     HPSparseSoftmaxCrossEntropy,
     hp_sparse_softmax_cross_entropy_with_logits_v1,
@@ -46,6 +47,7 @@ from .networks.initializers import (  # noqa: E402
     rescaling_initializer,
 )
 from .networks.network import CountedLayer, Network  # noqa: E402
+from .objectives import Objective  # noqa: E402  (so that Keras finds them where it loads an ObjectiveModel)
 from .types import BiasMode, Decision, EpochInfo, NumericalFailure, TrainMode  # noqa: E402
 
 # Modules under the names they had before they moved into folders, so that people's own scripts go on working.
@@ -60,7 +62,7 @@ __all__ = [
     'EpochInfo', 'HPSparseSoftmaxCrossEntropy',
     'INITIALIZERS', 'IdleArchiver', 'InitPolicy', 'LRScheduler', 'LRSchedulerWithFrame', 'LR_SCHEDULERS',
     'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginMonitor', 'Model', 'Network', 'NumericalFailure',
-    'Residual', 'SimpleSequential', 'TrainMode', 'TwoPhaseConstEpochArchiver', 'build_model',
+    'Objective', 'ObjectiveModel', 'Residual', 'SimpleSequential', 'TrainMode', 'TwoPhaseConstEpochArchiver', 'build_model',
     'hp_sparse_softmax_cross_entropy_with_logits_v1',
     'hp_sparse_softmax_cross_entropy_with_logits_v2', 'normalized_initializer', 'rescaling_initializer',
     'separate_logits',

@@ -22,7 +22,8 @@ MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers
           'measures', 'measures.homogeneity', 'networks', 'networks.initializers', 'networks.network',
           'networks.simple_sequential', 'networks.residual', 'networks.wide_residual', 'networks.keras_network',
           'stored', 'statistics', 'steps', 'model', 'architectures', 'torch_weights', 'measures.spectral',
-          'measures.certificate', 'measures.kkt', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks']
+          'measures.certificate', 'measures.kkt', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks',
+          'keras_objective']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'loss_pgd', 'bisection']

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import keras
+
 from ..registry import make
 from ..types import shown
 from .adversarial import Adversarial
@@ -25,6 +27,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     'mma': MMA,
 }
 """Names of objectives, for config files."""
+for _kind in (*OBJECTIVES.values(), Weighted):
+    keras.saving.register_keras_serializable(package='max_margin')(_kind)
 
 
 def objective_of(description: Any) -> Objective:

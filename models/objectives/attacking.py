@@ -19,6 +19,7 @@ Kind = TypeVar('Kind', bound=Attack)
 class Attacking(Objective, Generic[Kind]):
     """An objective with an attack, which is made for the network that it first sees."""
 
+    in_the_box = True
     _made: tuple[keras.Model, Kind] | None = None
 
     def layers(self, net: keras.Model) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -24,11 +26,24 @@ class Objective:
     ``variables`` names it, and ``Batch.update`` changes it. And it may have numbers that follow schedules:
     ``controls``.
 
+    Keras saves it by its arguments, which are remembered; a class of one's own is to be registered with
+    ``keras.saving.register_keras_serializable``.
+
     Attributes:
         second_order: whether the losses differentiate through a gradient of the network.
+        per_image: whether it keeps something of each image of the training set, by the image's number.
+        in_the_box: whether it needs images in [0, 1].
     """
 
     second_order: bool = False
+    per_image: bool = False
+    in_the_box: bool = False
+    _arguments: dict[str, Any] | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if '__init__' in vars(cls):
+            cls.__init__ = _remembering(cls.__init__)  # type: ignore[method-assign]
 
     def layers(self, net: keras.Model) -> tuple[str, ...]:
         """The names of the activations that ``losses_of`` reads, 'input' for the images; none unless overridden.
@@ -67,6 +82,11 @@ class Objective:
         overridden."""
         return {}
 
+    def metrics(self) -> Mapping[str, tf.Tensor]:
+        """Scalars of the state, by name, for the progress bar and the history of ``fit``; none unless overridden.
+        Called in a training step."""
+        return {}
+
     def losses_of(self, run: ForwardPass) -> tf.Tensor:
         """The losses of the samples, float64 [N], from a forward pass that has the activations of ``layers``."""
         raise NotImplementedError(f'{type(self).__name__} must define losses_of, or losses')
@@ -91,6 +111,15 @@ class Objective:
         """
         return self.losses_of(self.pass_over(as_batch(batch, x, y, training)))
 
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that it was made with, by name, as Keras writes them down."""
+        return {k: keras.saving.serialize_keras_object(v) for k, v in (self._arguments or {}).items()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Objective:
+        """One of these arguments."""
+        return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
+
     def pass_over(self, batch: Batch) -> ForwardPass:
         """The forward pass that ``losses_of`` reads."""
         run = forward_pass(batch.net, batch.x, batch.y, batch.training, self.layers(batch.net), self.second_order)
@@ -100,3 +129,16 @@ class Objective:
 def as_batch(batch: Batch | keras.Model, x: Any, y: Any, training: bool) -> Batch:
     """What ``Objective.losses`` is given, as a batch."""
     return batch if isinstance(batch, Batch) else Batch(batch, x, y, training)
+
+
+def _remembering(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that keeps its arguments by name; of the constructors of a class and its bases, the first does."""
+    @functools.wraps(init)
+    def remembering(self: Objective, *args: Any, **kwargs: Any) -> None:
+        if self._arguments is None:
+            try:
+                self._arguments = dict(list(inspect.signature(init).bind(self, *args, **kwargs).arguments.items())[1:])
+            except TypeError:
+                pass  # the constructor says it better
+        init(self, *args, **kwargs)
+    return remembering

@@ -83,6 +83,8 @@ class MMA(Attacking[ANPGD]):
         ValueError: an argument that is not such.
     """
 
+    per_image = True
+
     def __init__(self, hinge: float, norm: str = 'Linf', min_eps: float | None = None, c: float = 1 / 3, k: int = 40,
                  step: float = 2.5, search_steps: int = 10, loss: str = 'xent', attack_loss: str = 'slm',
                  search_loss: str = 'slm', correct: str = 'search', random_start: bool = True, clip: bool = True,
@@ -133,6 +135,13 @@ class MMA(Attacking[ANPGD]):
         mean, mean_distance = (float(v.mean()) if len(v) else None for v in (margins, distances))
         return {'margins': {'images': len(margins), 'mean': mean, 'mean_distance': mean_distance,
                             'histogram': counts.tolist(), 'most': self.most}}
+
+    def metrics(self) -> Mapping[str, tf.Tensor]:
+        """'margin': the mean margin of the images seen so far."""
+        if not self._state:
+            return {}
+        margins = tf.convert_to_tensor(self._state['margins'])
+        return {'margin': tf.reduce_mean(tf.boolean_mask(margins, ~tf.math.is_nan(margins)))}
 
     def _make_attack(self, net: keras.Model) -> ANPGD:
         attack = ANPGD(net, **self._attack_options)

@@ -41,7 +41,8 @@ class Weighted(Objective):
         if not self.terms:
             raise ValueError('at least one objective must have a weight above 0')
         self._own = [type(objective).losses is not Objective.losses for _, objective in self.terms]
-        self.second_order = any(objective.second_order for _, objective in self.terms)
+        for name in ('second_order', 'per_image', 'in_the_box'):
+            setattr(self, name, any(getattr(objective, name) for _, objective in self.terms))
 
     def layers(self, net: keras.Model) -> tuple[str, ...]:
         """The activations that any of the objectives reads."""
@@ -54,6 +55,9 @@ class Weighted(Objective):
     def variables(self) -> Mapping[str, tf.Variable]:
         return {f'{i}.{name}': v for i, (_, objective) in enumerate(self.terms)
                 for name, v in objective.variables().items()}
+
+    def metrics(self) -> Mapping[str, tf.Tensor]:
+        return {name: value for _, objective in self.terms for name, value in objective.metrics().items()}
 
     def controls(self, steps: np.ndarray, per_epoch: int) -> Mapping[str, np.ndarray]:
         found = {}
