@@ -19,6 +19,7 @@ from runs import FLAGS, Stop, die_in, train
 import core
 from core import AttackType, UserError
 from core.flags import merge
+from core.flags.likes import resolved
 from core.tasks.arguments import attack_arguments, transfer_arguments
 from core.workdir import Workdir
 from models import BiasMode, SimpleSequential
@@ -296,7 +297,8 @@ def test_relu2_has_no_certificate():
 
 @pytest.mark.parametrize('path', EVALS, ids=lambda p: p.stem)
 def test_an_evaluation_is_a_flags_dictionary_that_builds(path):
-    flags = merge({**{k: FLAGS[k] for k in ('dataset', 'model', 'train_mode')}, **runpy.run_path(str(path))['FLAGS']})
+    given = resolved(runpy.run_path(str(path))['FLAGS'], path.parent)
+    flags = merge({**{k: FLAGS[k] for k in ('dataset', 'model', 'train_mode')}, **given})
     if flags['task'] == 'attack':
         attack_arguments(flags)
     if flags['task'] == 'transfer':

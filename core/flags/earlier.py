@@ -157,6 +157,23 @@ def archived_epochs(workdir: Workdir, eid: int | str | list[int]) -> list[int]:
     return eids
 
 
+def measured_epochs(workdir: Workdir, eid: int | str | list[int]) -> tuple[list[int], str | None]:
+    """The epochs that an evaluation measures: as ``archived_epochs``, but of a run that keeps no best one, the last in its
+    place, so that runs of all kinds are measured by one command.
+
+    Returns:
+        the epochs; a sentence where the last stands for the best, else None.
+
+    Raises:
+        UserError: see ``archived_epochs``.
+    """
+    if eid != 'best' or not workdir.archived_epochs() or workdir.best_epoch() is not None:
+        return archived_epochs(workdir, eid), None
+    last = archived_epochs(workdir, 'last')
+    return last, (f"{workdir.path} has no best epoch, so the last that it archived is measured, {last[0]} "
+                  "(archive=('best', 'val_acc'), say, keeps the best by a statistic when a run is trained)")
+
+
 def different_versions(run: Workdir, versions: Mapping[str, str]) -> str | None:
     """A sentence about libraries that are not those of an earlier run, whose numbers may then differ."""
     before = run.read_flags().get('versions', {})

@@ -140,7 +140,7 @@ FLAGS: dict[str, Flag] = {
         "what only this task has, by name"),
     'eid': Flag(
         'last', epochs, "an epoch, a list of epochs, 'last', 'best' or 'all'",
-        'the archived epochs that are measured, or trained on from'),
+        "the archived epochs that are measured, or trained on from; 'best' is the last of a run that keeps no best"),
     'attack_type': Flag(
         AttackType['L_2'], attack_type, lambda: listed(ATTACKS),
         "`L_2` is Carlini and Wagner's, `L_INF` the original's PGD; `FGSM` and `IFGSM` also make the images of "

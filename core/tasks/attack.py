@@ -52,6 +52,7 @@ class Attacking(Batches):
         first = next(attack for _, attack in self.networks.values())  # its norm need not be that of its class
         self.norm, self.ball, self.depends_on_scale = first.norm, first.ball, first.depends_on_scale
         self.most = first.most
+        self.averages = first.has_budgets and self.flags['attack_eps_list'] is not None
         grid = self.flags['attack_eps_list']
         self.grid = list(grid if grid is not None else self.ball.grid)
 
@@ -78,22 +79,27 @@ class Attacking(Batches):
         return f'median {self.norm} {np.median(numbers):.4f}'
 
     def line(self, eid: int, numbers: Mapping[str, Any]) -> str:
-        mean = f"mean margin={numbers['mean_margin']:.5g} " if 'mean_margin' in numbers else ''
+        means = f"mean margin={numbers['mean_margin']:.5g} " if 'mean_margin' in numbers else ''
+        if 'avg_acc' in numbers:
+            means = f"AvgAcc={numbers['avg_acc'] * 100:.3f}% AvgRobAcc={numbers['avg_robust_acc'] * 100:.3f}% "
         line = (f"epoch #{eid}: {numbers['images']} images, acc={numbers['accuracy'] * 100:.3f}% "
-                f"fooled={numbers['success_rate'] * 100:.3f}% {mean}median {self.norm}={numbers['median']:.5g} "
+                f"fooled={numbers['success_rate'] * 100:.3f}% {means}median {self.norm}={numbers['median']:.5g} "
                 f"[time={numbers['seconds']:.1f}s]")
         doubts = sentence(numbers['doubtful'])
         return f'{line}\nnote: {doubts}' if doubts else line
 
     def _summary(self, a: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        accuracy = float((a['clean_class'] == a['label']).mean())
+        robust = robust_accuracy(a, self.grid, self.ball, self.images[0].size)
         return {
             'images': len(a['distances']),
             'images_asked_for': len(self.images),
-            'accuracy': float((a['clean_class'] == a['label']).mean()),
+            'accuracy': accuracy,
             'success_rate': float(a['success'].mean()),
             **({'mean_margin': float(np.minimum(a['distances'], self.most).mean())} if self.most < math.inf else {}),
             **distribution(a['distances']),
-            'robust_accuracy': robust_accuracy(a, self.grid, self.ball, self.images[0].size),
+            'robust_accuracy': robust,
+            **(averages(accuracy, robust) if self.averages else {}),
             'doubtful': _doubtful(a),
         }
 
@@ -114,6 +120,13 @@ def robust_accuracy(a: Mapping[str, np.ndarray], grid: Sequence[float], ball: Ba
     budgets = a.get('eps', distances)
     fooled = {eps: (budgets <= eps) & (distances <= eps + ball.rounding(eps, size)) for eps in grid}
     return {f'{eps:g}': float((~found).mean()) for eps, found in fooled.items()}
+
+
+def averages(accuracy: float, robust: Mapping[str, float]) -> dict[str, float]:
+    """AvgAcc and AvgRobAcc (Ding et al., arXiv 1812.02637): the means of the accuracies at given budgets, with that of the
+    clean images and without."""
+    shares = list(robust.values())
+    return {'avg_acc': float(np.mean([accuracy, *shares])), 'avg_robust_acc': float(np.mean(shares))}
 
 
 def distribution(sizes: np.ndarray) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from models import Model
 
 from .. import progress
 from ..errors import UserError, about
-from ..flags.earlier import archived_epochs, differing_flags
+from ..flags.earlier import differing_flags, measured_epochs
 from ..session import Session
 from ..workdir import Workdir, plain
 from .arguments import chosen_indices
@@ -131,10 +131,11 @@ class Evaluation(Task):
     def load(self) -> None:
         """Finds the run, its epochs and its images, and builds its network."""
         session, self.run_dir = self.session, Workdir(self.flags['log'])
-        self.eids = archived_epochs(self.run_dir, self.flags['eid'])
+        self.eids, note = measured_epochs(self.run_dir, self.flags['eid'])
         with session.of_the_run():
             session.fetch_dataset()
             session.build_model()
+        session.notes += [f'note: {note}'] if note else []
         if differ := differing_flags(self.flags['log'], self.flags):  # as may be meant, of another data set
             session.notes.append(f'note: {differ}')
         x, y = (t.numpy() for t in getattr(session.dataset, self.flags['attack_set']))

@@ -1,0 +1,16 @@
+"""eval-mma-cifar-inf of the first 1,000 images, with one restart for each loss and 20 steps.
+
+    ./eval.sh eval-mma-cifar-inf-short logs/RUN
+"""
+
+import core
+
+FLAGS = {
+    'like': 'eval-mma-cifar-inf',
+    'attack_N': 1000,
+    'attack_E': 2,
+    'attack_K': 20,
+}
+
+if __name__ == '__main__':
+    core.app_start(FLAGS)
