@@ -158,8 +158,8 @@ def archived_epochs(workdir: Workdir, eid: int | str | list[int]) -> list[int]:
 
 
 def measured_epochs(workdir: Workdir, eid: int | str | list[int]) -> tuple[list[int], str | None]:
-    """The epochs that an evaluation measures: as ``archived_epochs``, but of a run that keeps no best one, the last in its
-    place, so that runs of all kinds are measured by one command.
+    """The epochs that an evaluation measures: as ``archived_epochs``, but of a run that keeps no best one, the last in
+    its place, so that runs of all kinds are measured by one command.
 
     Returns:
         the epochs; a sentence where the last stands for the best, else None.

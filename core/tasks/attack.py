@@ -123,8 +123,8 @@ def robust_accuracy(a: Mapping[str, np.ndarray], grid: Sequence[float], ball: Ba
 
 
 def averages(accuracy: float, robust: Mapping[str, float]) -> dict[str, float]:
-    """AvgAcc and AvgRobAcc (Ding et al., arXiv 1812.02637): the means of the accuracies at given budgets, with that of the
-    clean images and without."""
+    """AvgAcc and AvgRobAcc (Ding et al., arXiv 1812.02637): the means of the accuracies at given budgets, with that of
+    the clean images and without."""
     shares = list(robust.values())
     return {'avg_acc': float(np.mean([accuracy, *shares])), 'avg_robust_acc': float(np.mean(shares))}
 
