@@ -228,7 +228,7 @@ def can_be_done(command: Command) -> bool:
     name = command.words[0]
     of_a_run = name.startswith(('eval', 'figure', 'table')) and name not in STANDS_FOR
     return not dict(command.options).keys() & {'watch', 'help'} and 'FILE.npz' not in command.text and (
-        of_a_run or name == 'exper-quickstart-digits')
+        of_a_run or name in ('exper-quickstart-digits', 'exper-mma-digits'))
 
 
 def follow(page: str) -> int:
@@ -256,6 +256,6 @@ def test_a_reader_who_does_what_readme_says_has_a_run_an_evaluation_and_a_figure
 
 
 @pytest.mark.long
-@pytest.mark.parametrize('page', ['README.md', 'docs/measure.md', 'docs/figures.md', 'docs/trust.md'])
+@pytest.mark.parametrize('page', ['README.md', 'docs/measure.md', 'docs/figures.md', 'docs/mma.md', 'docs/trust.md'])
 def test_the_commands_of_a_page_work_in_their_order_without_those_of_another(page):
     assert follow(page) >= 4
