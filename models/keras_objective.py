@@ -125,7 +125,7 @@ class ObjectiveModel(keras.Model):
         index = self._known(index)
         n = tf.shape(images)[0]
         whole = tf.range(n) if index is None else index
-        seed = tf.bitcast(tf.cast(self._seeds.next(), tf.uint32), tf.int32)
+        seed = tf.cast(self._seeds.next(), tf.int32)
         batch = Batch(self.net, images, y, True, index, tf.random.fold_in(seed, 1),
                       tf.cast(tf.convert_to_tensor(self.optimizer.iterations), tf.int64), self._controls, whole,
                       self._replicas, seed)
@@ -201,6 +201,7 @@ class ObjectiveModel(keras.Model):
 
     def save_own_variables(self, store: Any) -> None:
         store['images'] = np.int64(self.images or 0)
+        store['seeds'] = tf.convert_to_tensor(self._seeds.state).numpy()
         for name, v in self.objective.variables().items():
             store[f'objective.{name}'] = tf.convert_to_tensor(v).numpy()
 
@@ -208,6 +209,8 @@ class ObjectiveModel(keras.Model):
         images = int(np.array(store['images'])) if 'images' in store.keys() else 0
         if images and images != self.images:
             self._start_anew(images)
+        if 'seeds' in store.keys():
+            self._seeds.state.assign(np.array(store['seeds']))
         for name, v in self.objective.variables().items():
             if f'objective.{name}' in store.keys():
                 v.assign(np.array(store[f'objective.{name}']))

@@ -1,21 +1,23 @@
-"""``ObjectiveModel``: MMA and other objectives in ``fit``, compared with ``Model``, with plain Keras, and with itself."""
+"""``ObjectiveModel``: MMA and other objectives in ``fit``, beside ``Model`` and beside plain Keras."""
 
 from __future__ import annotations
 
-import warnings
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import in_eager_mode
 from keras import callbacks as C
 
 from models import MarginMonitor, Model, ObjectiveModel
-from models.attacks import ANPGD
 from models.objectives import MMA, Adversarial, CrossEntropy, Weighted
 
 L = keras.layers
-N, B = 60, 15
+N, B = 30, 15
 HINGE = 0.3
 CE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -52,25 +54,30 @@ def margins(solved, data):
     x, y = data
     net = keras.Sequential([keras.Input((8, 8, 1)), L.Flatten(), L.Dense(10)])
     net.set_weights(solved)
-    judge = Model(net)
-    judge.minimise(mma(), N)
-    judge.train_epoch(x, y, np.arange(N), N, 0.0)
-    return margins_of(judge)
+    return margins_of(trained_by_model(net, x, y, [N], 0.0)[0])
 
 
 def mma(**options) -> MMA:
-    return MMA(**{'hinge': HINGE, 'min_eps': 0.1, 'k': 2, 'search_steps': 5, 'random_start': False, **options})
+    return MMA(**{'hinge': HINGE, 'min_eps': 0.1, 'k': 2, 'search_steps': 4, 'random_start': False, **options})
 
 
 def model_of(net, objective=None, optimizer=None, eagerly=True, metrics=('accuracy',), **options) -> ObjectiveModel:
     """Compiled; run eagerly, which for a few steps is quicker than to trace them."""
     model = ObjectiveModel(net, mma() if objective is None else objective, **options)
-    model.compile(optimizer or keras.optimizers.SGD(0.05), metrics=list(metrics), run_eagerly=eagerly)
+    model.compile(optimizer or keras.optimizers.SGD(0.2), metrics=list(metrics), run_eagerly=eagerly)
     return model
 
 
 def margins_of(model) -> np.ndarray:
     return model.objective.variables()['margins'].numpy()
+
+
+def trained_by_model(net, x, y, batches, lr):
+    """What ``Model`` makes of a network by MMA, in epochs of these batch sizes, and the mean loss of each."""
+    judge = Model(net)
+    judge.minimise(mma(), N)
+    with in_eager_mode():
+        return judge, [judge.train_epoch(x, y, np.arange(N), size, lr).mean() for size in batches]
 
 
 def assert_same(a, b, atol=1e-6):
@@ -91,46 +98,45 @@ def assert_same_margins(a, b, atol=0.0):
 
 def test_fit_takes_the_steps_of_a_model(network, data):
     x, y = data
-    model, monitor = model_of(network(), eagerly=False), MarginMonitor(x, y)
+    model, monitor = model_of(network()), MarginMonitor(x, y)
     history = model.fit(x, y, batch_size=B, epochs=3, shuffle=False, verbose=0, callbacks=[monitor],
                         validation_data=(x[:20], y[:20])).history
-    judge = Model(network())
-    judge.minimise(mma(), N)
-    for epoch in range(3):
-        losses = judge.train_epoch(x, y, np.arange(N), B, 0.05, seed=epoch)
-        np.testing.assert_allclose(history['loss'][epoch], losses.mean(), rtol=1e-5)
-        np.testing.assert_allclose(history['margin'][epoch], judge.objective_record()['margins']['mean'], rtol=1e-4)
+    judge, losses = trained_by_model(network(), x, y, [B] * 3, 0.2)
+    np.testing.assert_allclose(history['loss'], losses, rtol=1e-5)
+    assert history['margin'][-1] == pytest.approx(judge.objective_record()['margins']['mean'], rel=1e-4)
     assert_same(model.net, judge.net, 1e-5)
     for name, v in judge.objective.variables().items():
         np.testing.assert_allclose(model.objective.variables()[name], v, rtol=0, atol=1e-5)
     moved = np.abs(model.net.get_weights()[0] - network().get_weights()[0]).max()
     assert (margins_of(model) > 0).sum() > N / 2 and moved > 1e-2
     assert list(history)[:5] == ['accuracy', 'loss', 'margin', 'val_accuracy', 'val_loss']
-    stats, _ = judge.get_stats([(x, y), (x, y)])
-    assert monitor.stats['q_min'] == pytest.approx(stats['q_min'], rel=1e-3)
+    logits = model.predict(x, verbose=0)
+    leads = logits[np.arange(N), y] - np.where(np.eye(10)[y] == 1, -np.inf, logits).max(axis=1)
+    assert monitor.stats['q_min'] == pytest.approx(leads.min(), rel=1e-4)
 
 
 def by_arrays(model, x, y):
-    model.fit(x, y, batch_size=7, verbose=0)
+    model.fit(x, y, batch_size=8, verbose=0)
 
 
 def by_a_split(model, x, y):
-    model.fit(x, y, batch_size=7, validation_split=0.25, verbose=0)
-    assert np.isnan(margins_of(model)[45:]).all()
+    model.fit(x, y, batch_size=8, validation_split=0.25, verbose=0)
+    assert np.isnan(margins_of(model)[N * 3 // 4:]).all()
 
 
 def by_a_dataset(model, x, y):
     numbered = tf.data.Dataset.from_tensor_slices((x, y)).enumerate().map(lambda i, xy: ((xy[0], i), xy[1]))
-    model.fit(numbered.shuffle(N, seed=1).batch(7), shuffle=False, verbose=0)
+    model.fit(numbered.shuffle(N, seed=1).batch(8), shuffle=False, verbose=0)
 
 
 def by_batches(model, x, y):
-    for rows in np.split(np.random.default_rng(1).permutation(N), 6):
+    for rows in np.split(np.random.default_rng(1).permutation(N), 3):
         model.train_on_batch((x[rows], rows), y[rows])
 
 
-@pytest.mark.parametrize('fit, eagerly, steps', [(by_arrays, True, 1), (by_arrays, False, 4), (by_a_split, True, 1),
-                                                 (by_a_dataset, True, 1), (by_batches, True, 1)])
+@pytest.mark.long(after=3)
+@pytest.mark.parametrize('fit, eagerly, steps', [(by_arrays, False, 4), (by_a_dataset, True, 1), (by_batches, True, 1),
+                                                 (by_arrays, True, 1), (by_a_split, True, 1)])
 def test_every_image_keeps_its_own_margin_in_whatever_order(fit, eagerly, steps, margins, network, data):
     x, y = data
     model = ObjectiveModel(network(), mma(), images=N)
@@ -138,7 +144,7 @@ def test_every_image_keeps_its_own_margin_in_whatever_order(fit, eagerly, steps,
     fit(model, x, y)
     found = margins_of(model)
     seen = ~np.isnan(found)
-    assert seen.sum() >= 45 and len(set(margins)) > 10
+    assert seen.sum() >= N * 0.7 and len(set(margins)) > 4
     np.testing.assert_allclose(found[seen], margins[seen], rtol=0, atol=1e-5)
 
 
@@ -150,7 +156,7 @@ def test_without_numbers_a_dataset_is_warned_of_and_starts_from_the_least_budget
         logs = model.fit(dataset, verbose=0, epochs=2, shuffle=False).history
     assert 'margin' not in logs
     for _ in range(2):
-        for rows in np.split(np.arange(N), 4):
+        for rows in np.split(np.arange(N), 2):
             judge._start_anew(B)  # nothing is known
             judge.train_on_batch((x[rows], np.arange(B)), y[rows])
     assert_same(model.net, judge.net)
@@ -163,10 +169,11 @@ def test_other_objectives_train_as_keras_does(network, data):
     ours, plain = network(**options), network(**options)
     for model in (ObjectiveModel(ours, CrossEntropy()), plain):
         model.compile(keras.optimizers.SGD(0.1, momentum=0.9, clipnorm=0.5), None if model is not plain else CE,
-                      metrics=['accuracy'], weighted_metrics=[CE], run_eagerly=True)
+                      metrics=['accuracy'], run_eagerly=True,
+                      weighted_metrics=[keras.metrics.SparseCategoricalCrossentropy(from_logits=True)])
         for more in ({'sample_weight': weights}, {'class_weight': classes}):
-            model.fit(x, y, batch_size=25, shuffle=False, verbose=0, **more)
-        results = [model.evaluate(x, y, batch_size=25, sample_weight=weights, verbose=0, return_dict=True),
+            model.fit(x, y, batch_size=20, shuffle=False, verbose=0, **more)
+        results = [model.evaluate(x, y, batch_size=20, sample_weight=weights, verbose=0, return_dict=True),
                    model.predict(x, verbose=0)]
         if model is not plain:
             found = results
@@ -186,16 +193,13 @@ def test_metrics_are_of_the_clean_images_before_the_step_and_in_inference(networ
     assert 'accuracy' not in model_of(net, metrics=()).fit(x, y, batch_size=N, verbose=0).history
 
 
+@pytest.mark.long
 def test_batch_normalisation_is_that_of_the_objective(network, data):
-    x, y = data
     nets = [network(L.BatchNormalization()) for _ in range(2)]
-    model_of(nets[0]).fit(x, y, batch_size=B, epochs=2, shuffle=False, verbose=0)
-    judge = Model(nets[1])
-    judge.minimise(mma(), N)
-    for epoch in range(2):
-        judge.train_epoch(x, y, np.arange(N), B, 0.05)
+    model_of(nets[0]).fit(*data, batch_size=B, epochs=2, shuffle=False, verbose=0)
+    trained_by_model(nets[1], *data, [B] * 2, 0.2)
     assert_same(*nets, 1e-4)
-    assert np.abs(nets[0].get_weights()[-1] - 1).max() > 0.1, 'the variances moved'
+    assert np.abs(nets[0].get_weights()[-1] - 1).max() > 0.05, 'the variances moved'
 
 
 # ---- random numbers, and what is saved ----
@@ -223,35 +227,36 @@ class Stop(Exception):
 
 class StopAfter(C.Callback):
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch == 2:
+        if epoch == 1:
             raise Stop
 
 
 def saved_and_loaded(model, fit, again):
-    fit(epochs=2)
+    fit(epochs=1)
     model.save('model.keras')
-    return keras.models.load_model('model.keras'), 2
+    return keras.models.load_model('model.keras'), 1
 
 
 def checkpointed(model, fit, again):
-    fit(epochs=2, callbacks=[C.ModelCheckpoint('at-{epoch}.keras')])
-    return keras.models.load_model('at-2.keras'), 2
+    fit(epochs=1, callbacks=[C.ModelCheckpoint('at-{epoch}.keras')])
+    return keras.models.load_model('at-1.keras'), 1
 
 
 def checkpointed_weights(model, fit, again):
-    fit(epochs=2, callbacks=[C.ModelCheckpoint('at-{epoch}.weights.h5', save_weights_only=True)])
+    fit(epochs=1, callbacks=[C.ModelCheckpoint('at-{epoch}.weights.h5', save_weights_only=True)])
     other = again()
     other.optimizer.build(other.net.trainable_variables)
-    other.load_weights('at-2.weights.h5')
-    return other, 2
+    other.load_weights('at-1.weights.h5')
+    return other, 1
 
 
 def backed_up(model, fit, again):
     with pytest.raises(Stop):
-        fit(epochs=4, callbacks=[C.BackupAndRestore('backup'), StopAfter()])
+        fit(epochs=2, callbacks=[C.BackupAndRestore('backup'), StopAfter()])
     return again(), 0
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('interrupted', [saved_and_loaded, checkpointed, checkpointed_weights, backed_up])
 def test_a_training_that_was_saved_goes_on_as_if_it_had_not_been(interrupted, network, data):
     def again():
@@ -261,13 +266,13 @@ def test_a_training_that_was_saved_goes_on_as_if_it_had_not_been(interrupted, ne
         return model.fit(*data, batch_size=B, shuffle=False, verbose=0, epochs=epochs, **options)
     keras.utils.set_random_seed(1)
     whole = again()
-    fit(whole, 4)
+    fit(whole, 2)
     keras.utils.set_random_seed(1)
     model = again()
     keras.utils.set_random_seed(2)
     resumed, begin = interrupted(model, lambda **options: fit(model, **options), again)
     assert begin == 0 or not np.isnan(margins_of(resumed)).any()
-    fit(resumed, 4, initial_epoch=begin, callbacks=[C.BackupAndRestore('backup')])
+    fit(resumed, 2, initial_epoch=begin, callbacks=[C.BackupAndRestore('backup')])
     assert_same_state(resumed, whole)
     resumed.net.save('net.keras')
     assert_same(keras.models.load_model('net.keras'), whole.net, 0)
@@ -288,8 +293,8 @@ def test_other_images_begin_anew(network, data):
     known = margins_of(model)
     model.fit(x, y, batch_size=B, verbose=0, epochs=0)
     np.testing.assert_array_equal(margins_of(model), known)
-    model.fit(x[:40], y[:40], batch_size=20, verbose=0)
-    assert margins_of(model).shape == (40,)
+    model.fit(x[:20], y[:20], batch_size=20, verbose=0)
+    assert margins_of(model).shape == (20,)
 
 
 # ---- devices and precisions ----
@@ -306,21 +311,22 @@ def test_in_the_scope_of_one_replica_it_is_the_same_and_several_are_refused(netw
         model_of(network())
 
 
-@pytest.mark.parametrize('policy', ['mixed_float16', 'mixed_bfloat16'])
-def test_half_precision_trains_as_float32_does(policy, network, data):
+@pytest.mark.long(after=1)
+@pytest.mark.parametrize('policy, share', [('mixed_float16', 0.1), ('mixed_bfloat16', 0.6)])
+def test_half_precision_trains_as_float32_does(policy, share, network, data):
     keras.config.set_dtype_policy(policy)
     try:
-        half = model_of(network())
+        half = model_of(network(), optimizer=keras.optimizers.SGD(0.5))
     finally:
         keras.config.set_dtype_policy('float32')
     assert half.net.compute_dtype == policy[6:]
     assert isinstance(half.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == 'mixed_float16')
-    whole = model_of(network())
+    whole = model_of(network(), optimizer=keras.optimizers.SGD(0.5))
     for model in (half, whole):
         model.fit(*data, batch_size=B, shuffle=False, verbose=0)
-    assert_same(half.net, whole.net, 2e-2)
-    assert np.abs(margins_of(half) - margins_of(whole)).mean() < 0.05 * HINGE
-    assert np.abs(whole.net.get_weights()[0] - network().get_weights()[0]).max() > 0.05
+    begin, *ends = (model.get_weights()[0] for model in (network(), whole.net, half.net))
+    assert np.linalg.norm(ends[1] - ends[0]) < share * np.linalg.norm(ends[0] - begin)
+    assert np.abs(margins_of(half) - margins_of(whole)).mean() < 0.05 * HINGE < (margins_of(whole)).max()
 
 
 # ---- refusals ----
@@ -379,8 +385,10 @@ def test_xla_is_left_aside_with_a_warning(network, data):
     assert not model.jit_compile
 
 
-def test_attacks_take_the_network_and_the_model(network, data):
-    x, y = data
-    model = model_of(network())
-    found = [ANPGD(net, eps=0.1, k=2).attack(x[:5], y[:5], 0).distances for net in (model, model.net)]
-    np.testing.assert_allclose(*found)
+@pytest.mark.long
+def test_the_example_runs_from_anywhere_and_mma_has_the_larger_margin():
+    example = Path(__file__).resolve().parents[1] / 'examples/keras-mma.py'
+    run = subprocess.run([sys.executable, example, '--epochs', '5'], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    margins = {line.split(':')[0]: float(line.split()[-1]) for line in run.stdout.splitlines() if 'mean margin' in line}
+    assert margins['MMA'] > 1.1 * margins['CrossEntropy'] > 0

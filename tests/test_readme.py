@@ -71,7 +71,13 @@ def is_like_another(names: dict[str, Any], out: str) -> None:
     assert flags['E'] == 50 and flags['model']['act_type'] == 'relu2' and flags['B'] == 20
 
 
-CHECKS = {'pickle.load': is_a_run, 'class Adversarial': is_robust, "'like': 'exper": is_like_another,
+def is_fitted_by_mma(names: dict[str, Any], out: str) -> None:
+    assert min(names['sizes'].mean(), names['model'].history.history['margin'][-1]) > 0.1
+    assert Path('mma.keras').exists()
+
+
+CHECKS = {'ObjectiveModel(': is_fitted_by_mma,
+          'pickle.load': is_a_run, 'class Adversarial': is_robust, "'like': 'exper": is_like_another,
           'core.run(': is_a_run, 'core.draw(': is_a_figure, 'certified_radii(': is_certified,
           'train_epoch(': is_a_loop, '.fit(': is_fitted, 'large_margin_losses(': is_a_gradient, 'SWEEP = ': is_a_grid}
 """What is seen of a block in which this stands; the first that fits."""
