@@ -24,6 +24,7 @@ setup(
     ],
     extras_require={
         'gpu': ['tensorflow[and-cuda]>=2.16'],
+        'peers': ['torch'],  # what others release is read with it, by examples/import-torch.py
         'test': ['foolbox>=3.3', 'hypothesis', 'mypy', 'pytest', 'pytest-cov', 'pytest-xdist', 'ruff'],
     },
 )

@@ -76,12 +76,14 @@ FLAGS: dict[str, Flag] = {
         recorded=True),
     'arch': Flag(
         'simple_sequential', name_in(ARCHITECTURES), lambda: listed(ARCHITECTURES),
-        'the architecture: layers in a row, or a residual network', recorded=True),
+        'the architecture: layers in a row, a residual network, or a wide residual network as others have released',
+        recorded=True),
     'model': Flag(
         None, instance(dict), "a dictionary with the network's description",
         'of `simple_sequential`: `description`, `bias_mode`, `init`, `act_type` (`relu`, `linear`, `relu2`); of '
-        '`residual`: `widths`, `repeats`, `batch_norm`, `num_labels`, `bias_mode`, `init`; of both: `weight_decay`, '
-        '`opt`, `schedule`, `clip_norm`', recorded=True),
+        '`residual`: `widths`, `repeats`, `batch_norm`, `num_labels`, `bias_mode`, `init`; of `wide_residual`: '
+        '`depth`, `widen`, `num_labels`, `standardise`, `init`; of all: `weight_decay`, `opt`, `schedule`, `clip_norm`',
+        recorded=True),
     'train_mode': Flag(
         TrainMode.NORMAL, member(TrainMode), listed(TrainMode.__members__),
         '`USE_FRAME` follows the loss below 1e-300', recorded=True),
