@@ -160,7 +160,7 @@ def draw_histograms(part: SubFigure, m: Margins, eids: list[int], colour: str, t
             ax.axvline(m.hinge, color='0.5', linewidth=0.8, linestyle='--')
         for i in np.flatnonzero(heights > top):
             ax.annotate(f'{heights[i]:.0f} %', (width * (i + 1), 1), (2, -1), ('data', 'axes fraction'),
-                        'offset points', va='top', fontsize=6)
+                        'offset points', va='top', fontsize=6, bbox={'color': 'white', 'pad': 0.5})
         ax.set_title(f'epoch {eid}', fontsize=7)
         ax.locator_params(axis='x', nbins=3)
     axes[0].set(ylabel='images (%)', ylim=(0, top))

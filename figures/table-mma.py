@@ -37,9 +37,11 @@ class Measured:
 
     @property
     def attack(self) -> str:
+        """What attacked, in words."""
         settings = self.summary['settings']
-        return (f"{settings['attack_type']} of {settings['attack_E'] or 'its own'} restarts, "
-                f"{settings['attack_K'] or 'its own'} steps")
+        numbers = [f'{settings[flag]} {unit}' for flag, unit in (('attack_E', 'restarts'), ('attack_K', 'steps'))
+                   if settings[flag] is not None]
+        return ', '.join([f"{self.summary['evaluation']}: {settings['attack_type']}", *numbers])
 
 
 def draw(runs: list[core.Workdir]) -> Table:
@@ -60,9 +62,10 @@ def draw(runs: list[core.Workdir]) -> Table:
         head.append(text('mean margin'))
         for line, margin in zip(cells, margins):
             line.append(text('' if margin is None else float(f"{margin.numbers['mean_margin']:.4g}")))
-    differ = len({row.attack for row in rows}) > 1
-    notes = [about(*args, differ) for args in zip(read, rows, margins)]
-    return Table(head, cells, f'ε: {NORMS[norm]}, test set; ' + '; '.join([*notes, *beyond(read, margins)]))
+    alike = {row.attack for row in rows}
+    notes = [f'ε: {NORMS[norm]}, test set', *(alike if len(alike) == 1 else ()),
+             *(about(*args, len(alike) > 1) for args in zip(read, rows, margins)), *beyond(read, margins)]
+    return Table(head, cells, '; '.join(notes))
 
 
 def is_evaluation(place: core.Workdir) -> bool:
@@ -147,9 +150,7 @@ def budget(eps: float, of: Sequence[float]) -> Cell:
 def about(run: Run, row: Measured, margin: Measured | None, differ: bool) -> str:
     """What the note says of a row."""
     whole = run.record.get('images', {}).get('test')
-    words = [f"epoch {row.eid} by {row.summary['evaluation']}"]
-    if differ:
-        words.append(row.attack)
+    words = [f'epoch {row.eid}', *([f'by {row.attack}'] if differ else [])]
     if row.numbers['images'] != whole:
         going_on = ' so far' if row.numbers['images'] < row.numbers['images_asked_for'] else ''
         words.append(f"{row.numbers['images']:,} of {whole or 'its'} images{going_on}")

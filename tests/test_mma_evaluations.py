@@ -117,7 +117,8 @@ def test_the_summary_and_the_table_are_what_the_parts_say(measured):
     np.testing.assert_allclose([float(v) for v in list(row.values())[1:]], expected, rtol=1e-3)
     assert f'| {100 * robust[1]:.2f} % |' in table.text('md') and r'$\varepsilon = 0.15$' in table.text('tex')
     (eid,) = Workdir(measured / 'eval-mma-digits/1').parts()
-    assert eid == Workdir(measured).best_epoch() and f'epoch {eid} by eval-mma-digits' in table.note
+    assert eid == Workdir(measured).best_epoch()
+    assert table.note.startswith(f'ε: L∞, test set; eval-mma-digits: LOSS_PGD, 2 restarts, 2 steps; temp: epoch {eid}')
     (epoch,) = Workdir(measured / 'eval-margin-anpgd/1').read_summary()['epochs'].values()
     assert epoch['mean_margin'] == pytest.approx(mean_margin) and 'avg_acc' not in epoch
 
@@ -187,12 +188,12 @@ def test_the_note_says_what_a_reader_cannot_see_in_the_rows():
     attacked(a, '1', 0.9, {0.1: 0.5})
     attacked(b, '1', 0.9, {0.1: 0.5}, images=40, asked=60, doubtful=3, eid=7)
     note = core.draw('table-mma', 'a', 'b').note
-    assert note == ('ε: L∞, test set; a: epoch 1 by eval-mma-digits; b: epoch 7 by eval-mma-digits, 40 of 100 images '
-                    'so far, 3 of them may be less robust than that')
+    assert note == ('ε: L∞, test set; eval-mma-digits: LOSS_PGD, 10 restarts, 100 steps; a: epoch 1; b: epoch 7, 40 of '
+                    '100 images so far, 3 of them may be less robust than that')
     attacked(b, '2', 0.9, {0.1: 0.5}, attack_K=20, attack_E=2)
     note = core.draw('table-mma', 'a', 'b').note
-    assert 'LOSS_PGD of 10 restarts, 100 steps' in note and 'LOSS_PGD of 2 restarts, 20 steps' in note
-    assert 'restarts' not in core.draw('table-mma', 'b').note
+    assert note == ('ε: L∞, test set; a: epoch 1, by eval-mma-digits: LOSS_PGD, 10 restarts, 100 steps; b: epoch 1, by '
+                    'eval-mma-digits: LOSS_PGD, 2 restarts, 20 steps')
 
 
 def test_mean_margins_join_if_they_are_of_the_same_epoch_and_norm():
@@ -205,7 +206,7 @@ def test_mean_margins_join_if_they_are_of_the_same_epoch_and_norm():
     attacked(a, '3', 0.9, {}, 'eval-margin-anpgd', margin=0.123456, images=30)
     assert [row[-1] for row in rows('a', 'b')] == ['0.1235', '']
     note = core.draw('table-mma', 'a', 'b').note
-    assert 'a: epoch 1 by eval-mma-digits, margin of 30;' in note and note.endswith('margins beyond 0.45 count as that')
+    assert '; a: epoch 1, margin of 30; b: epoch 1;' in note and note.endswith('margins beyond 0.45 count as that')
     attacked(b, '1', 0.9, {}, 'eval-margin-anpgd', margin=0.2, most=0.3)
     assert core.draw('table-mma', 'a', 'b').note.endswith('margins beyond 0.45 (a), 0.3 (b) count as that')
 
