@@ -18,6 +18,7 @@ import pytest
 import models  # noqa: F401  (imports TensorFlow quietly, before anything else does)
 from core.datasets import get_dataset
 from core.devices import use_device
+from forked import Server
 
 OWN = Path(__file__).parent / 'reference'
 REFERENCE = Path(os.environ.get('MAX_MARGIN_REFERENCE') or OWN)
@@ -113,6 +114,14 @@ def operations_as_they_were():
     yield
     from tensorflow.python.framework import config
     config.disable_op_determinism()
+
+
+@pytest.fixture(scope='session')
+def server() -> Iterator[Server]:
+    """Starts config files in processes of their own, without an import of TensorFlow for each."""
+    server = Server()
+    yield server
+    server.close()
 
 
 @contextmanager

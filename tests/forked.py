@@ -1,39 +1,49 @@
-"""Many command lines for one import of TensorFlow: each runs in a fork of a process that has computed nothing."""
+"""Many config files for one import of TensorFlow: each runs in a fork of a process that has computed nothing."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import traceback
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {'run.sh': 'experiments', 'eval.sh': 'evals', 'plot.sh': 'figures'}
+POLL = 0.01
+"""Seconds between two looks at whether a process has ended."""
 
 
 def serve() -> None:
-    """Answers each line of stdin, [folder, arguments of core.cli.launch], with [status, stderr] in a line of stdout."""
+    """Answers each line of stdin in a line of stdout: {'argv', 'folder', 'env', 'files'} starts ``core.cli.launch`` and
+    is answered with a process id, which is answered with its status, or null while it runs."""
     import models  # noqa: F401, I001  (imports TensorFlow quietly, before anything else does)
     import core.cli.app
     import core.cli.plot_app
     import core.sweeps.sweep  # noqa: F401
     for line in sys.stdin:
-        folder, argv = json.loads(line)
-        error = Path(f'{folder}.stderr')
-        if not (child := os.fork()):
-            os._exit(_launched(folder, argv, error))
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(json.dumps([status, error.read_text()]), flush=True)
+        asked = json.loads(line)
+        if isinstance(asked, int):
+            pid, status = os.waitpid(asked, os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        elif not (answer := os.fork()):
+            os._exit(_launched(**asked))
+        print(json.dumps(answer), flush=True)
 
 
-def _launched(folder: str, argv: list[str], error: Path) -> int:
+def _launched(argv: list[str], folder: str, env: dict[str, str], files: list[str]) -> int:
     """Launches a config file in this process; returns the status with which Python would end."""
     from core.cli.launch import launch
     os.chdir(folder)
-    os.dup2(os.open(error, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    for fd, file in enumerate([os.devnull, *files]):
+        os.dup2(os.open(file, os.O_RDWR | os.O_CREAT), fd)
+    os.environ.update(env)
+    measured = _measured()
     sys.argv = argv
     try:
         launch(argv[0])
@@ -46,25 +56,90 @@ def _launched(folder: str, argv: list[str], error: Path) -> int:
         traceback.print_exc()
         code = 1
     sys.stdout.flush(), sys.stderr.flush()
+    if measured:
+        measured.stop(), measured.save()
     return code
 
 
+def _measured() -> Any:
+    """Measures coverage, if the test that asks is measured itself; see conftest.py."""
+    if not any(name.startswith('COVERAGE_') for name in os.environ):
+        return None
+    import coverage
+    return coverage.process_startup()
+
+
+class Process:
+    """A config file that was started; what it prints is in files, which can be read while it runs."""
+
+    def __init__(self, server: Server, pid: int, argv: list[str], files: list[Path]):
+        self.pid, self.args, self._server, self._files = pid, argv, server, files
+        self.returncode: int | None = None
+
+    @property
+    def stdout(self) -> str:
+        return self._files[0].read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self._files[1].read_text()
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = self._server.ask(self.pid)
+        return self.returncode
+
+    def wait(self, timeout: float = 400) -> int:
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            time.sleep(POLL)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
 class Server:
-    """A process that serves; ``call`` is what run.sh, eval.sh and plot.sh do once they have found Python and file."""
+    """A process that serves: ``start`` is what run.sh, eval.sh and plot.sh do once they have found Python and file,
+    and ``call`` waits for the end. What it serves does not outlive it."""
 
     def __init__(self) -> None:
-        env = {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
+        left_out = 'TF_CPP_MIN_LOG_LEVEL', 'TF_CONFIG'
+        env = {k: v for k, v in os.environ.items() if k not in left_out and not k.startswith('COVERAGE_')}
         env['PYTHONPATH'] = f'{ROOT}:{Path(__file__).parent}'
         self._process = subprocess.Popen([sys.executable, '-c', 'import forked; forked.serve()'], env=env, text=True,
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._started: list[Process] = []
+        self._numbers = count()
 
-    def call(self, script: str, name: str, *args: str) -> subprocess.CompletedProcess:
+    def ask(self, request: Any) -> Any:
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
+
+    def start(self, file: str, *args: str, **env: str) -> Process:
+        """Starts a config file, with arguments and additions to the environment, in the folder of the test."""
+        measuring = {name: value for name, value in os.environ.items() if name.startswith('COVERAGE_')}
+        files = [Path(f'{os.getcwd()}-{next(self._numbers)}.{name}') for name in ('stdout', 'stderr')]
+        argv = [file, *args]
+        pid = self.ask({'argv': argv, 'folder': os.getcwd(), 'env': {**measuring, **env}, 'files': [*map(str, files)]})
+        process = Process(self, pid, argv, files)
+        self._started.append(process)
+        return process
+
+    def call(self, script: str, name: str, *args: str) -> Process:
         if script == 'eval.sh':
             args = ('--log', *args)
-        argv = [str(ROOT / FOLDERS[script] / f'{name}.py'), *args]
-        print(json.dumps([os.getcwd(), argv]), file=self._process.stdin, flush=True)
-        status, error = json.loads(self._process.stdout.readline())
-        return subprocess.CompletedProcess(argv, status, stderr=error)
+        process = self.start(str(ROOT / FOLDERS[script] / f'{name}.py'), *args)
+        process.wait()
+        return process
 
     def close(self) -> None:
+        for process in self._started:
+            process.kill()
         self._process.communicate()  # closes stdin, at whose end it ends, and stdout

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from forked import Process, Server
 from runs import FLAGS, train
 
 import core
@@ -25,13 +26,28 @@ from core.workdir import Workdir
 from models import NumericalFailure, SimpleSequential, TrainMode
 from models.measures.kkt import KKTMeter
 
-ROOT = Path(__file__).resolve().parents[1]
 DESCRIPTION = [['C', 8, [3, 3]], ['P'], ['F', 16], ['F', 10, {'act': False}]]
 
 
-def network(parts: int, **options) -> SimpleSequential:
+@cache
+def made(parts: int, mode: TrainMode) -> tuple[SimpleSequential, dict]:
+    """A network, compiled once for all tests, and its initial weights."""
     with use_device(['cpu'] * parts).strategy.scope():
-        return SimpleSequential('net', (8, 8, 1), DESCRIPTION, init={'weight': 'he_normal'}, seed=1, **options)
+        net = SimpleSequential('net', (8, 8, 1), DESCRIPTION, init={'weight': 'he_normal'}, seed=1, train_mode=mode,
+                               weight_decay=1e-3)
+    return net, net.weights()
+
+
+def network(parts: int, mode: TrainMode = TrainMode.USE_FRAME) -> SimpleSequential:
+    """A network as it begins."""
+    net, start = made(parts, mode)
+    net.set_weights(start)
+    return net
+
+
+@cache
+def meter(parts: int) -> KKTMeter:
+    return KKTMeter(network(parts))
 
 
 def same_run(a: list, b: list) -> None:
@@ -59,7 +75,7 @@ def test_steps_are_those_of_one_device_for_batches_of_any_size(digits, parts, ba
     """Also batches that do not divide evenly, and with fewer images than there are devices."""
     mode = TrainMode.NORMAL if frame is None else TrainMode.USE_FRAME
     (x, y), order = digits.train, np.random.default_rng(1).permutation(1400)[:5 * batch]
-    one, several = (network(n, train_mode=mode, weight_decay=1e-3) for n in (1, parts))
+    one, several = (network(n, mode) for n in (1, parts))
     if frame is not None:  # the loss has to be near the frame: a trained network, scaled up
         weights = one.weights()
         for net in (one, several):
@@ -105,7 +121,7 @@ def test_a_loss_above_its_bound_on_one_device_is_a_failure(digits):
 @pytest.mark.parametrize('images', [2, 200])
 def test_the_kkt_conditions_are_those_of_one_device(digits, images):
     x, y = (a[:images] for a in digits.train)
-    one, several = (KKTMeter(network(n)).measure(x, y) for n in (1, 3))
+    one, several = (meter(n).measure(x, y) for n in (1, 3))
     assert several.epsilon_relative == pytest.approx(one.epsilon_relative, rel=1e-6)
     assert several.euler_error < 1e-6
     np.testing.assert_allclose(several.shares, one.shares, rtol=1e-4)
@@ -114,27 +130,39 @@ def test_the_kkt_conditions_are_those_of_one_device(digits, images):
 # ---- whole runs, in one process ----
 
 
+@pytest.fixture(scope='module')
+def one(tmp_path_factory):
+    """A run on one device, with epochs 6 and 12 archived."""
+    path = tmp_path_factory.mktemp('one') / 'run'
+    train(log=str(path), archive=6)
+    return path
+
+
+@pytest.fixture
+def run(one):
+    """The same in the folder of the test."""
+    shutil.copytree(one, 'run')
+
+
 @pytest.mark.long
 @pytest.mark.parametrize('parts', [2, pytest.param(3, marks=pytest.mark.long)])
-def test_a_run_has_the_retries_the_frame_and_the_statistics_of_one_device(parts):
-    _, one = train(log='one')
+def test_a_run_has_the_retries_the_frame_and_the_statistics_of_one_device(parts, one):
+    history = list(Workdir(one).read_history())
     _, several = train(log='several', gpu=','.join(['cpu'] * parts))
-    assert sum(line['cmd'] == 'back' for line in one) > 10
-    same_run(several, one)
+    assert sum(line['cmd'] == 'back' for line in history) > 10
+    same_run(several, history)
 
 
 @pytest.mark.long
-def test_a_run_is_resumed_on_another_number_of_devices():
-    train(log='whole')
+def test_a_run_is_resumed_on_another_number_of_devices(one):
     train(log='run', E=3, gpu='cpu,cpu')
     core.run({**FLAGS, 'log': None, 'resume': 'run', 'gpu': 'cpu'})
-    same_run(list(Workdir('run').read_history()), list(Workdir('whole').read_history()))
+    same_run(list(Workdir('run').read_history()), list(Workdir(one).read_history()))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize('attack', ['DDN', 'L_INF'])
-def test_an_evaluation_on_several_devices_finds_what_one_finds(attack):
-    train(archive=6)
+def test_an_evaluation_on_several_devices_finds_what_one_finds(attack, run):
     evaluation = {'task': 'attack', 'log': 'run', 'attack_type': AttackType[attack], 'attack_N': 50, 'attack_B': 8,
                   'attack_K': 5, 'eid': [6, 12], 'seed': 1}
     if attack == 'L_INF':
@@ -146,8 +174,7 @@ def test_an_evaluation_on_several_devices_finds_what_one_finds(attack):
 
 
 @pytest.mark.long
-def test_each_batch_is_attacked_on_the_device_that_it_was_given_to(monkeypatch):
-    train()
+def test_each_batch_is_attacked_on_the_device_that_it_was_given_to(run, monkeypatch):
     used = []
     from models.attacks import ATTACKS
     attack = ATTACKS['DDN']
@@ -185,26 +212,20 @@ def test_a_tf_config_that_describes_no_workers_is_refused(text, monkeypatch):
 # ---- workers ----
 
 
-def start(*flags: str, configs: tuple[str, str] = ('flags', 'flags')) -> list[subprocess.Popen]:
+def start(server: Server, *flags: str, configs: tuple[str, str] = ('flags', 'flags')) -> list[Process]:
     """Starts two workers with the config files of these names."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in configs]
         for s in sockets:
             s.bind(('localhost', 0))
         hosts = [f'localhost:{s.getsockname()[1]}' for s in sockets]
-    processes = []
-    for i, config in enumerate(configs):
-        task = {'cluster': {'worker': hosts}, 'task': {'type': 'worker', 'index': i}}
-        env = {**os.environ, 'TF_CONFIG': json.dumps(task), 'PYTHONPATH': str(ROOT)}
-        env.pop('TF_CPP_MIN_LOG_LEVEL', None)
-        processes.append(subprocess.Popen([sys.executable, f'{config}.py', *flags], env=env, text=True,
-                                          stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-    return processes
+    tasks = [{'cluster': {'worker': hosts}, 'task': {'type': 'worker', 'index': i}} for i in range(len(configs))]
+    return [server.start(f'{config}.py', *flags, TF_CONFIG=json.dumps(task)) for config, task in zip(configs, tasks)]
 
 
-def ends(processes: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
+def ends(processes: list[Process]) -> list[tuple[int, str, str]]:
     """The status, standard output and standard error of each."""
-    return [(p.returncode, out, err) for p in processes for out, err in [p.communicate(timeout=120)]]
+    return [(p.wait(timeout=120), p.stdout, p.stderr) for p in processes]
 
 
 def write_config(name: str = 'flags', **changes) -> None:
@@ -214,17 +235,17 @@ def write_config(name: str = 'flags', **changes) -> None:
 
 
 @pytest.mark.long
-def test_two_workers_train_as_one_device_and_only_the_first_writes_and_prints():
+def test_two_workers_train_as_one_device_and_only_the_first_writes_and_prints(server):
     write_config(seed=None, E=4)  # whatever the seed, so early there is little rounding to tell runs apart
-    (rc, out, err), (other_rc, other_out, other_err) = ends(start('--log', 'run'))
+    (rc, out, err), (other_rc, other_out, other_err) = ends(start(server, '--log', 'run'))
     assert (rc, other_rc) == (0, 0), err + other_err
     assert other_out == '' and 'epoch #4' in out
     assert other_err == 'worker 1 of 2, waiting for the others\n'
     assert sorted(p.name for p in Path().iterdir()) == ['flags.py', 'run']
     record = Workdir('run').read_flags()
     assert record['device'] == 'CPU, worker 0 of 2'
-    _, one = train(log='one', E=4, seed=record['flags']['seed'])
-    same_run(list(Workdir('run').read_history()), one)
+    _, alone = train(log='alone', E=4, seed=record['flags']['seed'])
+    same_run(list(Workdir('run').read_history()), alone)
     net = SimpleSequential('net', (8, 8, 1), **FLAGS['model'])
     net.restore('run/model-4.keras')
     assert net.is_finite()
@@ -239,47 +260,49 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize('victim, number', [(1, signal.SIGKILL), (0, signal.SIGKILL), (0, signal.SIGTERM)])
-def test_a_worker_that_dies_ends_the_run_which_is_then_resumed(victim, number, whole):
+def test_a_worker_that_dies_ends_the_run_which_is_then_resumed(whole, server):
+    """Three times in one run: whichever worker dies, by whatever signal."""
     write_config(E=20)
-    processes = start('--log', 'run', '--seed', '1')
-    while Workdir('run').history_size() < 4000:
-        assert processes[0].poll() is None
-        time.sleep(0.05)
-    processes[victim].send_signal(number)
-    results = ends(processes)
-    rc, _, err = results[1 - victim]
-    assert rc == 1 and 'another worker has ended, or cannot be reached' in err and '--resume run' in err
-    assert Workdir('run').last_epoch() < 20
-    assert [rc for rc, _, err in ends(start('--resume', 'run'))] == [0, 0]
+    flags, size = ['--log', 'run', '--seed', '1'], 0
+    for victim, number in [(1, signal.SIGKILL), (0, signal.SIGKILL), (0, signal.SIGTERM)]:
+        processes, size = start(server, *flags), size + 4000
+        while Workdir('run').history_size() < size:
+            assert processes[0].poll() is None, processes[0].stderr
+            time.sleep(0.05)
+        processes[victim].send_signal(number)
+        results = ends(processes)
+        rc, _, err = results[1 - victim]
+        assert rc == 1 and 'another worker has ended, or cannot be reached' in err and '--resume run' in err
+        assert Workdir('run').last_epoch() < 20
+        flags, size = ['--resume', 'run'], Workdir('run').history_size()
+    assert [rc for rc, _, err in ends(start(server, *flags))] == [0, 0]
     strip = lambda run: [{k: v for k, v in x.items() if k != 'time'} for x in Workdir(run).read_history()]  # noqa: E731
     assert strip('run') == strip(whole)  # that of two parts of a CPU is that of two workers, bit for bit
 
 
 @pytest.mark.long
-def test_workers_with_different_flags_are_refused():
+def test_workers_with_different_flags_are_refused(server):
     write_config()
     write_config('other', B=20)
-    for rc, _, err in ends(start(configs=('flags', 'other'))):
+    for rc, _, err in ends(start(server, configs=('flags', 'other'))):
         assert rc == 1
         assert 'error: worker 1 was started with B=20, worker 0 with 50; all workers take the same command' in err
     assert not Path('logs').exists()
 
 
 @pytest.mark.long
-def test_two_workers_share_an_evaluation():
-    train(archive=6)
+def test_two_workers_share_an_evaluation(run, server):
     flags = {'task': 'attack', 'log': 'run', 'attack_type': 'DDN', 'attack_N': 50, 'attack_B': 8, 'attack_K': 5,
              'eid': [6, 12], 'seed': 1}
     Path('flags.py').write_text(f"import core\n\nif __name__ == '__main__':\n    core.app_start({flags!r})\n")
-    results = ends(start('--eval_log', 'two'))
+    results = ends(start(server, '--eval_log', 'two'))
     assert [rc for rc, _, _ in results] == [0, 0], results
-    one = core.run({**flags, 'eval_log': 'one'})
+    alone = core.run({**flags, 'eval_log': 'one'})
     assert Workdir('one').parts() == Workdir('two').parts()
     for eid, start_ in [(6, 0), (12, 48)]:
         a, b = (Workdir(d).read_part(eid, start_) for d in ('one', 'two'))
         assert np.array_equal(a['images'], b['images'])
-    assert Workdir('two').read_summary()['epochs']['12']['median'] == np.median(np.sqrt(one[12]['errors']))
+    assert Workdir('two').read_summary()['epochs']['12']['median'] == np.median(np.sqrt(alone[12]['errors']))
 
 
 def test_a_run_of_a_sweep_is_made_by_one_process(monkeypatch, capsys):
