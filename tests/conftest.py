@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import Server
 
 import models  # noqa: F401  (imports TensorFlow quietly, before anything else does)
 from core.datasets import get_dataset
 from core.devices import use_device
-from forked import Server
 
 OWN = Path(__file__).parent / 'reference'
 REFERENCE = Path(os.environ.get('MAX_MARGIN_REFERENCE') or OWN)

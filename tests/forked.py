@@ -122,9 +122,13 @@ class Server:
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return json.loads(self._process.stdout.readline())
 
-    def start(self, file: str, *args: str, **env: str) -> Process:
-        """Starts a config file, with arguments and additions to the environment, in the folder of the test."""
-        measuring = {name: value for name, value in os.environ.items() if name.startswith('COVERAGE_')}
+    def start(self, file: str, *args: str, measured: bool = False, **env: str) -> Process:
+        """Starts a config file, with arguments and additions to the environment, in the folder of the test.
+
+        Args:
+            measured: whether its coverage counts, if that of the test does: what it runs is run nowhere else.
+        """
+        measuring = {name: value for name, value in os.environ.items() if measured and name.startswith('COVERAGE_')}
         files = [Path(f'{os.getcwd()}-{next(self._numbers)}.{name}') for name in ('stdout', 'stderr')]
         argv = [file, *args]
         pid = self.ask({'argv': argv, 'folder': os.getcwd(), 'env': {**measuring, **env}, 'files': [*map(str, files)]})

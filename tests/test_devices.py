@@ -212,7 +212,8 @@ def test_a_tf_config_that_describes_no_workers_is_refused(text, monkeypatch):
 # ---- workers ----
 
 
-def start(server: Server, *flags: str, configs: tuple[str, str] = ('flags', 'flags')) -> list[Process]:
+def start(server: Server, *flags: str, configs: tuple[str, ...] = ('flags', 'flags'),
+          measured: bool = False) -> list[Process]:
     """Starts two workers with the config files of these names."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in configs]
@@ -220,7 +221,8 @@ def start(server: Server, *flags: str, configs: tuple[str, str] = ('flags', 'fla
             s.bind(('localhost', 0))
         hosts = [f'localhost:{s.getsockname()[1]}' for s in sockets]
     tasks = [{'cluster': {'worker': hosts}, 'task': {'type': 'worker', 'index': i}} for i in range(len(configs))]
-    return [server.start(f'{config}.py', *flags, TF_CONFIG=json.dumps(task)) for config, task in zip(configs, tasks)]
+    return [server.start(f'{config}.py', *flags, measured=measured, TF_CONFIG=json.dumps(task))
+            for config, task in zip(configs, tasks)]
 
 
 def ends(processes: list[Process]) -> list[tuple[int, str, str]]:
@@ -237,7 +239,7 @@ def write_config(name: str = 'flags', **changes) -> None:
 @pytest.mark.long
 def test_two_workers_train_as_one_device_and_only_the_first_writes_and_prints(server):
     write_config(seed=None, E=4)  # whatever the seed, so early there is little rounding to tell runs apart
-    (rc, out, err), (other_rc, other_out, other_err) = ends(start(server, '--log', 'run'))
+    (rc, out, err), (other_rc, other_out, other_err) = ends(start(server, '--log', 'run', measured=True))
     assert (rc, other_rc) == (0, 0), err + other_err
     assert other_out == '' and 'epoch #4' in out
     assert other_err == 'worker 1 of 2, waiting for the others\n'
@@ -255,17 +257,17 @@ def test_two_workers_train_as_one_device_and_only_the_first_writes_and_prints(se
 def whole(tmp_path_factory):
     """A run on two parts of a CPU."""
     path = tmp_path_factory.mktemp('whole') / 'run'
-    train(log=str(path), E=20, gpu='cpu,cpu')
+    train(log=str(path), gpu='cpu,cpu')
     return path
 
 
 @pytest.mark.long
 def test_a_worker_that_dies_ends_the_run_which_is_then_resumed(whole, server):
     """Three times in one run: whichever worker dies, by whatever signal."""
-    write_config(E=20)
+    write_config()
     flags, size = ['--log', 'run', '--seed', '1'], 0
     for victim, number in [(1, signal.SIGKILL), (0, signal.SIGKILL), (0, signal.SIGTERM)]:
-        processes, size = start(server, *flags), size + 4000
+        processes, size = start(server, *flags), size + 1600
         while Workdir('run').history_size() < size:
             assert processes[0].poll() is None, processes[0].stderr
             time.sleep(0.05)
@@ -273,7 +275,7 @@ def test_a_worker_that_dies_ends_the_run_which_is_then_resumed(whole, server):
         results = ends(processes)
         rc, _, err = results[1 - victim]
         assert rc == 1 and 'another worker has ended, or cannot be reached' in err and '--resume run' in err
-        assert Workdir('run').last_epoch() < 20
+        assert Workdir('run').last_epoch() < FLAGS['E']
         flags, size = ['--resume', 'run'], Workdir('run').history_size()
     assert [rc for rc, _, err in ends(start(server, *flags))] == [0, 0]
     strip = lambda run: [{k: v for k, v in x.items() if k != 'time'} for x in Workdir(run).read_history()]  # noqa: E731
@@ -295,7 +297,7 @@ def test_two_workers_share_an_evaluation(run, server):
     flags = {'task': 'attack', 'log': 'run', 'attack_type': 'DDN', 'attack_N': 50, 'attack_B': 8, 'attack_K': 5,
              'eid': [6, 12], 'seed': 1}
     Path('flags.py').write_text(f"import core\n\nif __name__ == '__main__':\n    core.app_start({flags!r})\n")
-    results = ends(start(server, '--eval_log', 'two'))
+    results = ends(start(server, '--eval_log', 'two', measured=True))
     assert [rc for rc, _, _ in results] == [0, 0], results
     alone = core.run({**flags, 'eval_log': 'one'})
     assert Workdir('one').parts() == Workdir('two').parts()
