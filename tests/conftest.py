@@ -19,6 +19,9 @@ from forked import Server
 import models  # noqa: F401  (imports TensorFlow quietly, before anything else does)
 from core.datasets import get_dataset
 from core.devices import use_device
+from core.session import Session
+from core.tasks.attack import Attacking
+from models.attacks import Attack
 
 OWN = Path(__file__).parent / 'reference'
 REFERENCE = Path(os.environ.get('MAX_MARGIN_REFERENCE') or OWN)
@@ -122,6 +125,42 @@ def server() -> Iterator[Server]:
     server = Server()
     yield server
     server.close()
+
+
+@pytest.fixture(scope='module')
+def networks_are_shared() -> Iterator[None]:
+    """Compiles a network once for all runs of a test module, which takes most of the time of a short one.
+
+    Each run builds its own, as ever. What it then works with is the first of that kind, with all attributes as they
+    were when that was built, and with the weights, and all else that training changes, of the run's own. An attack of
+    it with the same arguments is the same one.
+    """
+    kept: dict[str, tuple[models.Model, dict]] = {}
+    attacks: dict[str, Attack] = {}
+    original, make_attack = Session.build_model, Attacking.make
+
+    def build_model(session: Session) -> None:
+        original(session)
+        own = session.model
+        kind = repr((session.flags['arch'], session.flags['model'], session.flags['train_mode'], own.net.input_shape))
+        if own.replicas.count > 1:
+            return
+        session.model, attributes = kept.setdefault(kind, (own, dict(vars(own))))
+        if session.model is not own:
+            vars(session.model).clear()
+            vars(session.model).update(attributes)
+            session.model.restore_state(own.state())
+            session.model.keep()
+
+    def make(task: Attacking, model: models.Model) -> Attack:
+        kind = repr((id(model), task.attack, task.arguments))
+        if not any(model is own for own, _ in kept.values()):
+            return make_attack(task, model)
+        return attacks.get(kind) or attacks.setdefault(kind, make_attack(task, model))
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(Session, 'build_model', build_model)
+        m.setattr(Attacking, 'make', make)
+        yield
 
 
 @contextmanager

@@ -27,6 +27,8 @@ FAST = {'lr': ('loss-based-v1', 0.3, 2.0, 2.0), 'archive': ('logloss', 10.0), 'p
 """A run with many rejected attempts, and a scheduler and an archiver with states; as many test as training images,
 so that one trace measures both."""
 
+pytestmark = pytest.mark.usefixtures('networks_are_shared')
+
 
 def resume(log='run', **changes):
     return core.run({**FLAGS, **FAST, 'log': None, 'resume': log, **changes})
@@ -44,7 +46,7 @@ def contents(log='run') -> dict:
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, networks_are_shared):
     """The contents of the run that was never stopped."""
     path = tmp_path_factory.mktemp('whole') / 'run'
     _, lines = train(**FAST, log=str(path))
@@ -53,7 +55,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def begun(tmp_path_factory):
+def begun(tmp_path_factory, networks_are_shared):
     """The working directory of a run of two epochs."""
     folder = tmp_path_factory.mktemp('begun')
     with pytest.MonkeyPatch.context() as m:
@@ -89,19 +91,15 @@ def test_a_run_that_died_before_or_after_any_write_ends_as_if_it_had_not(functio
 
 
 @pytest.mark.long
-def test_a_run_killed_at_random_instants_and_resumed_each_time_ends_as_if_it_had_not_been(whole):
+def test_a_run_killed_at_random_instants_and_resumed_each_time_ends_as_if_it_had_not_been(whole, server):
     """SIGKILL to real processes."""
-    code = ('import sys; sys.path[:0] = [{!r}, {!r}]; import core, test_resume as t; log = sys.argv[1:]; '
-            'flags = {{**t.FLAGS, **t.FAST}}; '
-            'core.run({{**flags, "log": None, "resume": "run"}} if log else flags)')
-    here = Path(__file__).resolve().parent
-    code = code.format(str(here.parent), str(here))
+    flags = {k: v for k, v in {**FLAGS, **FAST, 'train_mode': FLAGS['train_mode'].name}.items() if k != 'log'}
+    Path('flags.py').write_text(f'import core\ncore.app_start({flags!r})\n')
     rng, kills = random.Random(0), 0
     while True:
         begun = Workdir('run').flags_path.exists()
         size = Workdir('run').history_size()
-        process = subprocess.Popen([sys.executable, '-c', code, *(['resume'] if begun else [])],
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = server.start('flags.py', '--resume' if begun else '--log', 'run')
         deadline = time.monotonic() + 100
         while process.poll() is None and Workdir('run').history_size() <= size and time.monotonic() < deadline:
             time.sleep(0.002)  # until it trains
@@ -110,10 +108,9 @@ def test_a_run_killed_at_random_instants_and_resumed_each_time_ends_as_if_it_had
         except subprocess.TimeoutExpired:
             process.kill()
             kills += 1
-        error = process.communicate()[1]
-        if process.returncode == 0:
+        if process.wait() == 0:
             break
-        assert process.returncode == -signal.SIGKILL, error
+        assert process.returncode == -signal.SIGKILL, process.stderr
     print(f'{kills} kills')
     assert kills >= 3
     assert contents() == whole
@@ -309,11 +306,12 @@ def test_a_run_killed_after_its_last_state_but_before_its_results_gets_them(whol
 
 
 @pytest.mark.long
-def test_deterministic_operations_are_switched_on_and_the_run_is_recorded_so(tmp_path):
+def test_deterministic_operations_are_switched_on_and_the_run_is_recorded_so(server):
     here = Path(__file__).resolve().parent
-    code = (f'import sys; sys.path[:0] = [{str(here.parent)!r}, {str(here)!r}]; from runs import train\n'
-            'from tensorflow.python.framework import config\n'
-            'train(E=2, deterministic=True, print=False); print(config.is_op_determinism_enabled())')
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
-    assert done.stdout.endswith('True\n'), done.stderr
+    Path('code.py').write_text(
+        f'import sys; sys.path[:0] = [{str(here)!r}]; from runs import train\n'
+        'from tensorflow.python.framework import config\n'
+        'train(E=2, deterministic=True, print=False); print(config.is_op_determinism_enabled())')
+    done = server.start('code.py')
+    assert done.wait() == 0 and done.stdout.endswith('True\n'), done.stderr
     assert json.loads(Path('run/flags.json').read_text())['flags']['deterministic'] is True
