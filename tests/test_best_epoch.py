@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import in_eager_mode
 from runs import FLAGS, Stop, die_in, train
 
 import core
@@ -18,6 +17,8 @@ from models import BestArchiver, SimpleSequential
 
 # At this rate the test loss goes down and up again, so that the best epoch changes and is not the last.
 QUICK = {'train_N': 100, 'test_N': 50, 'validation_N': 40, 'B': 20, 'E': 6, 'print': False}
+
+pytestmark = pytest.mark.usefixtures('networks_are_shared')
 
 
 def infos(values, name='val_acc', log_frame=None):
@@ -104,11 +105,10 @@ def test_the_best_epoch_and_the_last_are_kept_and_evaluated_by_name(capsys):
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, networks_are_shared):
     """A run from its start to its end, whose best epoch changes."""
     path = tmp_path_factory.mktemp('whole') / 'run'
-    with in_eager_mode():
-        _, history = train(**{**QUICK, 'E': 4}, archive=('best', 'q_min'), log=str(path))
+    _, history = train(**{**QUICK, 'E': 4}, archive=('best', 'q_min'), log=str(path))
     epochs = [line['stats']['q_min'] for line in history if line['cmd'] == 'go']
     assert sum(value == max(epochs[:k]) for k, value in enumerate(epochs, 1)) >= 3, 'the best changes'
     return path
@@ -125,7 +125,7 @@ def contents(path):
     *(pytest.param(f, n, b, marks=pytest.mark.long) for f, last in (('fsync', 15), ('replace', 11))
       for n in range(2, last + 1) for b in (True, False))])
 def test_a_run_that_died_before_or_after_any_write_goes_on_to_the_same_best_epoch(
-        function, number, before, whole, eagerly, monkeypatch):
+        function, number, before, whole, monkeypatch):
     flags = {**FLAGS, **QUICK, 'E': 4, 'archive': ('best', 'q_min')}
     with monkeypatch.context() as m:
         die_in(m, function, number, before, of='.keras' if function == 'unlink' else '')
