@@ -129,7 +129,8 @@ class Server:
             measured: whether its coverage counts, if that of the test does: what it runs is run nowhere else.
         """
         measuring = {name: value for name, value in os.environ.items() if measured and name.startswith('COVERAGE_')}
-        files = [Path(f'{os.getcwd()}-{next(self._numbers)}.{name}') for name in ('stdout', 'stderr')]
+        number = next(self._numbers)
+        files = [Path(f'{os.getcwd()}-{number}.{name}') for name in ('stdout', 'stderr')]
         argv = [file, *args]
         pid = self.ask({'argv': argv, 'folder': os.getcwd(), 'env': {**measuring, **env}, 'files': [*map(str, files)]})
         process = Process(self, pid, argv, files)
