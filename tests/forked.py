@@ -131,6 +131,8 @@ class Server:
         measuring = {name: value for name, value in os.environ.items() if measured and name.startswith('COVERAGE_')}
         number = next(self._numbers)
         files = [Path(f'{os.getcwd()}-{number}.{name}') for name in ('stdout', 'stderr')]
+        for path in files:
+            path.touch()  # they may be read before the process opens them
         argv = [file, *args]
         pid = self.ask({'argv': argv, 'folder': os.getcwd(), 'env': {**measuring, **env}, 'files': [*map(str, files)]})
         process = Process(self, pid, argv, files)
