@@ -7,13 +7,11 @@ import os
 import pickle
 import runpy
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import in_eager_mode
 from runs import FLAGS, Stop, die_in, train
 
 import core
@@ -29,9 +27,11 @@ EVALS = sorted((ROOT / 'evals').glob('eval-*.py'))
 ATTACK = {'task': 'attack', 'log': 'run', 'attack_type': AttackType.DDN, 'attack_K': 20, 'attack_N': 50, 'attack_B': 20,
           'seed': 1, 'gpu': 'cpu'}
 
+pytestmark = pytest.mark.usefixtures('networks_are_shared')
+
 
 @pytest.fixture(scope='module')
-def archived(tmp_path_factory):
+def archived(tmp_path_factory, networks_are_shared):
     """A short run on the digits, with epochs 6 and 12 archived."""
     path = tmp_path_factory.mktemp('archived') / 'run'
     train(archive=6, E=12, log=str(path))
@@ -128,17 +128,16 @@ def same_results(a, b):
 
 
 @pytest.mark.long
-def test_an_evaluation_killed_in_mid_batch_goes_on_to_the_same_result(archived, tmp_path):
+def test_an_evaluation_killed_in_mid_batch_goes_on_to_the_same_result(archived, tmp_path, server):
     """A real process and a real SIGKILL; the attack draws random starts."""
     flags = {'task': 'attack', 'attack_type': 'L_2_FAST', 'attack_N': 120, 'attack_B': 20, 'eid': [12], 'gpu': 'cpu'}
     config = tmp_path / 'eval-mine.py'
     config.write_text(f'import core\ncore.app_start({flags!r})\n')
-    command = [sys.executable, str(config), '--log', str(archived), '--seed', '5', '--eval_log', 'killed']
-    process = subprocess.Popen(command, env={**os.environ, 'PYTHONPATH': str(ROOT)}, stdout=subprocess.DEVNULL)
+    process = server.start(str(config), '--log', str(archived), '--seed', '5', '--eval_log', 'killed')
     try:
         while not Path('killed/parts/12-40.npz').exists():
-            assert process.poll() is None
-            time.sleep(0.02)
+            assert process.poll() is None, process.stderr
+            time.sleep(0.005)
     finally:
         process.kill()
         process.wait()
@@ -154,8 +153,7 @@ def test_an_evaluation_killed_in_mid_batch_goes_on_to_the_same_result(archived, 
 def uninterrupted(archived, tmp_path_factory):
     """An evaluation of two epochs in three batches, from its start to its end."""
     out = tmp_path_factory.mktemp('uninterrupted') / 'out'
-    with in_eager_mode():
-        core.run({**ATTACK, 'log': str(archived), 'eid': [6, 12], 'attack_K': 3, 'eval_log': str(out)})
+    core.run({**ATTACK, 'log': str(archived), 'eid': [6, 12], 'attack_K': 3, 'eval_log': str(out)})
     return out
 
 
@@ -165,7 +163,7 @@ def uninterrupted(archived, tmp_path_factory):
 @pytest.mark.parametrize('number', [n if n in (1, 5, 8) else pytest.param(n, marks=pytest.mark.long)
                                     for n in range(1, 14)])
 def test_an_evaluation_that_died_before_or_after_any_write_goes_on_to_the_same_result(
-        function, number, before, eagerly, run, uninterrupted, monkeypatch):
+        function, number, before, run, uninterrupted, monkeypatch):
     flags = {**ATTACK, 'eid': [6, 12], 'attack_K': 3, 'eval_log': 'out'}
     with monkeypatch.context() as m:
         die_in(m, function, number, before)
@@ -181,7 +179,7 @@ def test_an_evaluation_that_died_before_or_after_any_write_goes_on_to_the_same_r
 @pytest.mark.parametrize('function', ['fsync', 'replace'])
 @pytest.mark.parametrize('number', [2, 8, *(pytest.param(n, marks=pytest.mark.long) for n in (5, 9))])
 def test_a_write_that_fails_ends_an_evaluation_in_one_sentence_and_it_goes_on(
-        function, number, eagerly, run, uninterrupted, monkeypatch):
+        function, number, run, uninterrupted, monkeypatch):
     flags = {**ATTACK, 'eid': [6, 12], 'attack_K': 3, 'eval_log': 'out'}
     original, calls = getattr(os, function), []
 
@@ -199,16 +197,17 @@ def test_a_write_that_fails_ends_an_evaluation_in_one_sentence_and_it_goes_on(
 
 
 @pytest.mark.long
-def test_an_evaluation_killed_at_random_instants_goes_on_each_time_to_the_same_result(archived, tmp_path):
+def test_an_evaluation_killed_at_random_instants_goes_on_each_time_to_the_same_result(
+        archived, tmp_path, server):
     """SIGKILL to real processes."""
     flags = {'task': 'attack', 'attack_type': 'L_2_FAST', 'attack_N': 60, 'attack_B': 10, 'eid': [6, 12], 'gpu': 'cpu'}
     (tmp_path / 'eval-mine.py').write_text(f'import core\ncore.app_start({flags!r})\n')
-    command = [sys.executable, f'{tmp_path}/eval-mine.py', '--log', str(archived), '--seed', '5', '--eval_log', 'out']
+    command = [f'{tmp_path}/eval-mine.py', '--log', str(archived), '--seed', '5', '--eval_log', 'out']
     rng, kills = np.random.default_rng(0), 0
     done = lambda: sum(map(len, Workdir('out').parts().values()))  # noqa: E731
     while True:
         had = done()
-        process = subprocess.Popen(command, env={**os.environ, 'PYTHONPATH': str(ROOT)}, stdout=subprocess.DEVNULL)
+        process = server.start(*command)
         while process.poll() is None and done() == had:
             time.sleep(0.002)  # until it attacks
         try:
