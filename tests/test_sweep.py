@@ -7,8 +7,6 @@ import os
 import runpy
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -424,34 +422,37 @@ def test_watching_a_sweep_draws_it_when_a_run_has_ended(finished, monkeypatch, c
 
 # ---- the command line and the config files ----
 
-def start(*args):
+def start(server, *args):
     """Starts a sweep of four runs."""
     like = ROOT / 'experiments/sweep-large-margin-digits-noisy.py'
     sweep = {'like': str(like), 'axes': {'noise': {'0': {}, '0.2': {'label_noise': 0.2}}}}
     Path('sweep-few.py').write_text(f'import core\n\nif __name__ == "__main__":\n    core.sweep_start({sweep!r})\n')
-    env = {**os.environ, 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
-    return subprocess.Popen([ROOT / 'run.sh', 'sweep-few.py', '--gpu', 'cpu', '--set', 'E=2', '--seed', '1', *args],
-                            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+    return server.start('sweep-few.py', '--gpu', 'cpu', '--set', 'E=2', '--seed', '1', *args)
 
 
 @pytest.mark.long
-def test_ctrl_c_says_how_to_go_on_and_the_same_command_does():
-    process = start()
-    assert process.stdout.readline() == '4 runs in logs/sweep-few\n'
-    assert process.stdout.readline().startswith('1 of 4  noise-0/cross-entropy/seed-1  test accuracy')
-    time.sleep(1)
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(server):
+    process = start(server)
+    while process.stdout.count('\n') < 2:
+        assert process.poll() is None, process.stderr
+        time.sleep(0.05)
+    first, second, *_ = process.stdout.split('\n')
+    assert first == '4 runs in logs/sweep-few'
+    assert second.startswith('1 of 4  noise-0/cross-entropy/seed-1  test accuracy')
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=400)
+    process.wait()
+    err = process.stderr
     assert process.returncode == 1 and 'Traceback' not in err
     assert err.rstrip().endswith('interrupted; what was finished is saved, and the same command goes on: ./run.sh '
                                  'sweep-few.py --gpu cpu --set E=2 --seed 1')
-    out, err = start().communicate(timeout=400)
-    assert out.rstrip().endswith('4 of 4 runs are finished'), err
-    assert 'retracing' not in err
-    out, _ = start('--list').communicate(timeout=400)
-    assert out.count('test accuracy') == 4 and out.endswith('4 of 4 runs are finished\n')
-    out, err = start('--set', 'B=10').communicate(timeout=400)
-    assert 'was begun with B=20, so it cannot go on with B=10' in err
+    done = start(server)
+    assert done.wait() == 0 and done.stdout.rstrip().endswith('4 of 4 runs are finished'), done.stderr
+    assert 'retracing' not in done.stderr
+    listed, refused = start(server, '--list'), start(server, '--set', 'B=10')
+    assert listed.wait() == 0
+    assert listed.stdout.count('test accuracy') == 4 and listed.stdout.endswith('4 of 4 runs are finished\n')
+    assert refused.wait() == 1 and 'was begun with B=20, so it cannot go on with B=10' in refused.stderr
 
 
 @pytest.mark.parametrize('path', SWEEPS, ids=lambda p: p.stem)

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -27,7 +25,6 @@ from core.sweeps.jobs import Job, Jobs
 from core.sweeps.running import Sweep
 from core.workdir import Workdir
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIG = {
     'base': {'dataset': 'digits', 'train_N': 100, 'test_N': 50, 'lr': 0.05, 'E': 9, 'B': 50, 'print': False,
              'model': {'description': [['F', 8], ['F', 10, {'act': False}]], 'init': {'weight': 'he_normal'}}},
@@ -37,10 +34,12 @@ CONFIG = {
                                    'init_weights': {'run': {'seed': 'next'}}}},
 }
 TRAINED = {**CONFIG, 'evaluations': {}}
+
+pytestmark = pytest.mark.usefixtures('networks_are_shared')
+
 HAND = '''
 import os, signal, sys, time
 from pathlib import Path
-sys.path.insert(0, {root!r})
 from core.sweeps import hands
 from core.sweeps.directory import SweepDirectory
 from core.sweeps.grid import grid_of
@@ -103,7 +102,7 @@ def asleep(monkeypatch, sleep):
 
 
 @pytest.fixture(scope='module')
-def made(tmp_path_factory):
+def made(tmp_path_factory, networks_are_shared):
     """The runs of the sweep, made by one process."""
     path = tmp_path_factory.mktemp('made') / 'sweep'
     assert Sweep(grid_of(TRAINED, Path()), SweepDirectory(path), 'sweep-test', {}, {'gpu': 'cpu'}).run() == 0
@@ -117,18 +116,15 @@ def finished(made):
 
 
 @pytest.mark.long
-def test_three_processes_make_each_run_once_though_one_of_them_is_killed():
-    Path('hand.py').write_text(HAND.format(root=str(ROOT), config=CONFIG))
-    started = [subprocess.Popen([sys.executable, 'hand.py', role, str(k)], text=True, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE)
-               for k, role in enumerate(('victim', 'other', 'other'))]
+def test_three_processes_make_each_run_once_though_one_of_them_is_killed(server):
+    Path('hand.py').write_text(HAND.format(config=CONFIG))
+    started = [server.start('hand.py', role, str(k)) for k, role in enumerate(('victim', 'other', 'other'))]
     assert sweep(CONFIG).run() == 0  # alone, meanwhile
     shutil.move('sweep', 'alone')
     while not all(Path(f'ready-{k}').exists() for k in range(3)):
         assert not any(process.poll() for process in started)
     Path('go').touch()
-    ended = [process.communicate(timeout=300) for process in started]
-    assert [process.returncode for process in started] == [-signal.SIGKILL, 0, 0], ended
+    assert [process.wait() for process in started] == [-signal.SIGKILL, 0, 0], [p.stderr for p in started]
     killed = Path(Path('victim').read_text())
     runs = SweepDirectory('sweep').planned()
     assert [run.name for run in runs] == [run.name for run in SweepDirectory('alone').planned()] and len(runs) == 4
@@ -140,7 +136,7 @@ def test_three_processes_make_each_run_once_though_one_of_them_is_killed():
         assert text.count('resuming after epoch 5') == (path == killed), text
         one, other = (Workdir(Path(home, run.name, 'eval-other', 'sweep')) for home in ('alone', 'sweep'))
         assert (one.read_summary()['epochs']['9']['median'] == other.read_summary()['epochs']['9']['median'])
-    outs = [out for out, _ in ended]
+    outs = [process.stdout for process in started]
     lines = [line.split()[3] for line in '\n'.join(outs).split('\n') if ' of 8 ' in line]
     jobs = [run.name for run in runs] + [f'{run.name}/eval-other' for run in runs]
     assert Counter(lines) == Counter(jobs), 'each job is a line of one process'
