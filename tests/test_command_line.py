@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from forked import Server
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ['--gpu', 'cpu', '--seed', '1', '--set', 'E=2', '--set', 'train_N=200', '--set', 'test_N=50']
@@ -34,13 +33,6 @@ def run(tmp_path_factory):
     done = subprocess.run([ROOT / 'run.sh', *args], capture_output=True, text=True, cwd=folder, env=env, timeout=200)
     assert done.returncode == 0, done.stderr
     return folder, done
-
-
-@pytest.fixture(scope='module')
-def server():
-    server = Server()
-    yield server
-    server.close()
 
 
 @pytest.mark.long
@@ -233,17 +225,15 @@ def test_an_environment_that_cannot_be_made_is_one_clear_sentence(checkout, stan
     ('import core\n\nFLAGS = {"attack_type": core.AttackType.L_3}\n', 'line 3: AttributeError: '),
     ('FLAGS = {"lr": 1 / 0}\n', 'line 1: ZeroDivisionError: division by zero'),
     ('def lr():\n    return {}["a"]\n\n\nlr()\n', "line 2: KeyError: 'a'")])
-def test_a_config_file_that_cannot_be_run_is_one_sentence(text, message):
+def test_a_config_file_that_cannot_be_run_is_one_sentence(text, message, server):
     Path('experiments').mkdir()
     Path('experiments/exper-x.py').write_text(text)
-    env = {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
-    done = subprocess.run([sys.executable, '-m', 'core.cli.launch', str(Path('experiments/exper-x.py').resolve())],
-                          capture_output=True, text=True, timeout=60, env={**env, 'PYTHONPATH': str(ROOT)})
-    assert done.returncode == 1 and message in done.stderr and done.stderr.count('\n') == 1
+    done = server.start(str(Path('experiments/exper-x.py').resolve()))
+    assert done.wait() == 1 and message in done.stderr and done.stderr.count('\n') == 1
     assert done.stderr.startswith('error: experiments/exper-x.py, ')
 
 
-def test_a_mistake_outside_a_config_file_keeps_its_traceback():
+def test_a_mistake_outside_a_config_file_keeps_its_traceback():  # from the start, by Python itself
     Path('broken.py').write_text('def call():\n    raise RuntimeError("deep")\n')
     Path('exper-x.py').write_text('import broken\n\nbroken.call()\n')
     done = subprocess.run([sys.executable, '-m', 'core.cli.launch', 'exper-x.py'], capture_output=True, text=True,
