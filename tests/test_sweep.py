@@ -449,9 +449,10 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(server):
     done = start(server)
     assert done.wait() == 0 and done.stdout.rstrip().endswith('4 of 4 runs are finished'), done.stderr
     assert 'retracing' not in done.stderr
-    listed, refused = start(server, '--list'), start(server, '--set', 'B=10')
+    listed = start(server, '--list')
     assert listed.wait() == 0
     assert listed.stdout.count('test accuracy') == 4 and listed.stdout.endswith('4 of 4 runs are finished\n')
+    refused = start(server, '--set', 'B=10')
     assert refused.wait() == 1 and 'was begun with B=20, so it cannot go on with B=10' in refused.stderr
 
 
