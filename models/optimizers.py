@@ -11,6 +11,7 @@ import tensorflow as tf
 from . import checks
 from .registry import make
 from .schedules import SCHEDULES, Schedule, schedule_of  # noqa: F401  (by their earlier names)
+from .torch_optimizers import TorchAdagrad, TorchAdam, TorchRMSprop, TorchSGD
 
 
 class _GivenRate(keras.optimizers.schedules.LearningRateSchedule):
@@ -27,10 +28,11 @@ class Optimizer:
 
     Args:
         description: a name of ``OPTIMIZERS``, or a dictionary with the name as 'type' and arguments of Keras's class,
-            such as ``{'type': 'sgd', 'momentum': 0.9}``. 'torch-sgd' keeps the rate out of the buffer of its momentum,
-            as PyTorch does, so that a change of the rate takes effect at once. RMSprop's epsilon is inside the root;
-            its running mean of squares starts from 'mean_square0': 0, or 1 as in the released code of Large Margin Deep
-            Networks.
+            such as ``{'type': 'sgd', 'momentum': 0.9}``. 'rmsprop' has its epsilon inside the root; its running mean of
+            squares starts from 'mean_square0': 0, or 1 as in the released code of Large Margin Deep Networks.
+            Those that begin with 'torch-' take PyTorch's steps, with its defaults but for the rate, and for momentum,
+            0; see ``torch_optimizers``. 'torch-sgd' keeps the rate out of the buffer of its momentum, so that a change
+            of the rate takes effect at once.
 
     Raises:
         ValueError: no such optimizer, or arguments that it does not take.
@@ -72,19 +74,6 @@ class _RMSprop(keras.optimizers.RMSprop):
                     v.assign(keras.ops.full(v.shape, self.mean_square0))
 
 
-class _TorchSGD(keras.optimizers.SGD):
-    """PyTorch's: ``v = momentum v + g``, ``w -= rate v``. Keras's and that take the same steps while the rate stays the
-    same; when it changes, Keras's buffer goes on with the rates of the steps before, and this one does not."""
-
-    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: Any) -> None:
-        rate, g = keras.ops.cast(learning_rate, variable.dtype), keras.ops.cast(gradient, variable.dtype)
-        if self.momentum:
-            v = self.momentums[self._get_variable_index(variable)]
-            self.assign(v, self.momentum * v + g)
-            g = g + self.momentum * v if self.nesterov else v
-        self.assign_sub(variable, rate * g)
-
-
 def _share(optimizer: str, key: str, value: Any, high: float = 1.0) -> float:
     return checks.number(f'the optimizer {optimizer!r}: {key}', value, strict=False, high=high)
 
@@ -95,6 +84,8 @@ def _switch(optimizer: str, key: str, value: Any) -> bool:
 
 LARGEST = 1e30
 """Of the numbers that go into float32; the others are shares, of at most 1."""
+BELOW_1 = 1 - 1e-7
+"""Of the shares that a moment corrected for its start may keep of itself."""
 
 
 def _gradient_descent(learning_rate: Any) -> None:
@@ -106,9 +97,40 @@ def _sgd(learning_rate: Any, momentum: float = 0.0, nesterov: bool = False) -> k
                                 _switch('sgd', 'nesterov', nesterov))
 
 
-def _torch_sgd(learning_rate: Any, momentum: float = 0.0, nesterov: bool = False) -> keras.optimizers.Optimizer:
-    return _TorchSGD(learning_rate, _share('torch-sgd', 'momentum', momentum),
-                     _switch('torch-sgd', 'nesterov', nesterov))
+def _torch_sgd(learning_rate: Any, momentum: float = 0.0, nesterov: bool = False, dampening: float = 0.0
+               ) -> keras.optimizers.Optimizer:
+    made = TorchSGD(learning_rate, _share('torch-sgd', 'momentum', momentum),
+                    _switch('torch-sgd', 'nesterov', nesterov))
+    made.dampening = _share('torch-sgd', 'dampening', dampening)
+    if nesterov and (dampening or not momentum):
+        raise ValueError("the optimizer 'torch-sgd': nesterov needs a momentum, and no dampening")
+    return made
+
+
+def _torch_adam(learning_rate: Any, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
+                amsgrad: bool = False) -> keras.optimizers.Optimizer:
+    betas = (_share('torch-adam', key, value, BELOW_1) for key, value in (('beta_1', beta_1), ('beta_2', beta_2)))
+    return TorchAdam(learning_rate, *betas, _share('torch-adam', 'epsilon', epsilon, LARGEST),
+                     _switch('torch-adam', 'amsgrad', amsgrad))
+
+
+def _torch_adagrad(learning_rate: Any, epsilon: float = 1e-10, lr_decay: float = 0.0) -> keras.optimizers.Optimizer:
+    made = TorchAdagrad(learning_rate, 0.0, _share('torch-adagrad', 'epsilon', epsilon, LARGEST))
+    made.lr_decay = _share('torch-adagrad', 'lr_decay', lr_decay, LARGEST)
+    return made
+
+
+def _torch_adadelta(learning_rate: Any, rho: float = 0.9, epsilon: float = 1e-6) -> keras.optimizers.Optimizer:
+    return keras.optimizers.Adadelta(learning_rate, _share('torch-adadelta', 'rho', rho),
+                                     _share('torch-adadelta', 'epsilon', epsilon, LARGEST))
+
+
+def _torch_rmsprop(learning_rate: Any, alpha: float = 0.99, momentum: float = 0.0, epsilon: float = 1e-8,
+                   centered: bool = False) -> keras.optimizers.Optimizer:
+    return TorchRMSprop(learning_rate, _share('torch-rmsprop', 'alpha', alpha),
+                        _share('torch-rmsprop', 'momentum', momentum),
+                        _share('torch-rmsprop', 'epsilon', epsilon, LARGEST),
+                        _switch('torch-rmsprop', 'centered', centered))
 
 
 def _adam(learning_rate: Any, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False
@@ -127,6 +149,8 @@ def _rmsprop(learning_rate: Any, rho: float = 0.9, momentum: float = 0.0, epsilo
 
 
 OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer | None]] = {
-    'gd': _gradient_descent, 'sgd': _sgd, 'torch-sgd': _torch_sgd, 'adam': _adam, 'rmsprop': _rmsprop}
+    'gd': _gradient_descent, 'sgd': _sgd, 'adam': _adam, 'rmsprop': _rmsprop,
+    'torch-sgd': _torch_sgd, 'torch-adam': _torch_adam, 'torch-adagrad': _torch_adagrad,
+    'torch-adadelta': _torch_adadelta, 'torch-rmsprop': _torch_rmsprop}
 """From names to functions of a learning rate, and of arguments, to a Keras optimizer; 'gd' is gradient descent as in
 the paper, which needs none."""
