@@ -18,7 +18,7 @@ from models.objectives import objective_of
 ROOT = Path(__file__).resolve().parents[1]
 # Each imports only from those before it, and a package when all that its __init__ takes up comes before.
 MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers', 'archivers', 'losses',
-          'margin_losses', 'margins', 'replicas', 'schedules', 'torch_optimizers', 'optimizers', 'augmentation',
+          'margin_losses', 'climbed_losses', 'margins', 'replicas', 'schedules', 'torch_optimizers', 'optimizers', 'augmentation',
           'batch', 'chains', 'measures', 'measures.homogeneity', 'networks', 'networks.initializers',
           'networks.network', 'networks.simple_sequential', 'networks.residual', 'networks.wide_residual',
           'networks.keras_network',
@@ -27,7 +27,8 @@ MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers
           'keras_objective']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
-           'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'loss_pgd', 'bisection']
+           'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'loss_pgd', 'bisection',
+           'spheres', 'adaptive']
 OBJECTIVES = ['labels', 'moments', 'passes', 'base', 'gradients', 'at_layers', 'attacking']  # what they have in common
 CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.files',
         'workdir.paths', 'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir',
@@ -93,7 +94,7 @@ def test_an_attack_imports_what_attacks_have_in_common_and_models_know_no_attack
         others = {'l2_fast': {'fmn', 'ddn'}}.get(name, set())  # made of other attacks
         assert inner <= set(ATTACKS[:i]) | others, name
         assert {n for n in imports(files[name]) if n.startswith('..')} <= {
-            '..', '..model', '..chains', '..checks', '..logits', '..margin_losses'}, name
+            '..', '..model', '..chains', '..checks', '..logits', '..margin_losses', '..climbed_losses'}, name
     for path in modules('models', ('attacks', 'objectives')).values():
         assert not any('attacks' in n for n in imports(path)), path.name
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from .an_pgd import ANPGD
+from .apgd import APGD
 from .base import Attack, AttackResult
 from .carlini_l2 import CarliniL2
 from .ddn import DDN
@@ -32,6 +33,7 @@ ATTACKS: dict[str, type[Attack]] = {
     'PGD': PGD,
     'LOSS_PGD': LossPGD,
     'AN_PGD': ANPGD,
+    'APGD': APGD,
 }
 """Names of attacks, for the flag ``attack_type``; the first four are the original's."""
 
@@ -39,6 +41,6 @@ AttackType = Enum('AttackType', list(ATTACKS))  # type: ignore[misc]
 """The same names, as the original's config files write them: AttackType.L_2."""
 
 __all__ = [
-    'ANPGD', 'ATTACKS', 'Attack', 'AttackResult', 'AttackType', 'CarliniL2', 'DDN', 'FGSM', 'FMN',
+    'ANPGD', 'APGD', 'ATTACKS', 'Attack', 'AttackResult', 'AttackType', 'CarliniL2', 'DDN', 'FGSM', 'FMN',
     'GradientDescentAttack', 'IFGSM', 'L2BIM', 'L2DeepFool', 'L2Fast', 'LinfPGDAttack', 'LossPGD', 'PGD',
 ]

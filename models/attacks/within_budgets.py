@@ -136,6 +136,10 @@ class BudgetAttack(Attack):
 
     # ---- evaluations ----
 
+    def _restarts(self, x: np.ndarray) -> int:
+        """How many descents there are within each budget."""
+        return self.repeat
+
     def _descent(self, restart: int) -> Callable[..., list[np.ndarray]]:
         """What makes the descents of a restart, from starts, images, labels and budgets: see ``_evaluated``."""
         return self._descended
@@ -149,9 +153,9 @@ class BudgetAttack(Attack):
             images[active[wrong]], eps[active[wrong]] = ends[wrong], budget
             return active[~wrong]
 
-        steps = self._single_steps(x, y)
+        steps, restarts = self._single_steps(x, y), self._restarts(x)
         for budget in self.eps_list:
-            for restart in range(self.repeat):
+            for restart in range(restarts):
                 start = self._starts(x, active, budget, rng) if self.random_start else x[active]
                 each = np.full(len(active), budget)
                 ends, wrong, stuck = self._descent(restart)(start, x[active], y[active], each)
