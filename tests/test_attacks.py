@@ -28,6 +28,7 @@ from models.attacks import (
     L2Fast,
     LinfPGDAttack,
     LossPGD,
+    Square,
 )
 from models.attacks.base import Attack, Proposal
 from models.attacks.quick_gradient import quick_to_differentiate
@@ -53,6 +54,8 @@ KINDS = {
     'PGD L2': lambda net: PGD(net, EPS_L2, k=20, repeat=2, norm='L2'),
     'LossPGD': lambda net: LossPGD(net, EPS, k=20, repeat=2),
     'ANPGD L2': lambda net: ANPGD(net, 'L2', 3.0, 5.0, k=20),
+    'Square': lambda net: Square(net, EPS, k=150),
+    'Square L2': lambda net: Square(net, EPS_L2, k=150, norm='L2'),
     'CarliniL2': lambda net: CarliniL2(net, **CW, initial_const=0.1),
     'CarliniL2 normalised': lambda net: CarliniL2(net, **CW, initial_const=100, normalize_output=True),
 }

@@ -19,6 +19,7 @@ from .l2_fast import L2Fast
 from .linf_pgd import LinfPGDAttack
 from .loss_pgd import LossPGD
 from .pgd import PGD
+from .square import Square
 
 ATTACKS: dict[str, type[Attack]] = {
     'L_2': CarliniL2,
@@ -34,6 +35,7 @@ ATTACKS: dict[str, type[Attack]] = {
     'LOSS_PGD': LossPGD,
     'AN_PGD': ANPGD,
     'APGD': APGD,
+    'SQUARE': Square,
 }
 """Names of attacks, for the flag ``attack_type``; the first four are the original's."""
 
@@ -42,5 +44,5 @@ AttackType = Enum('AttackType', list(ATTACKS))  # type: ignore[misc]
 
 __all__ = [
     'ANPGD', 'APGD', 'ATTACKS', 'Attack', 'AttackResult', 'AttackType', 'CarliniL2', 'DDN', 'FGSM', 'FMN',
-    'GradientDescentAttack', 'IFGSM', 'L2BIM', 'L2DeepFool', 'L2Fast', 'LinfPGDAttack', 'LossPGD', 'PGD',
+    'GradientDescentAttack', 'IFGSM', 'L2BIM', 'L2DeepFool', 'L2Fast', 'LinfPGDAttack', 'LossPGD', 'PGD', 'Square',
 ]
