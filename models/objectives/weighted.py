@@ -59,6 +59,10 @@ class Weighted(Objective):
     def metrics(self) -> Mapping[str, tf.Tensor]:
         return {name: value for _, objective in self.terms for name, value in objective.metrics().items()}
 
+    def record(self) -> Mapping[str, Any]:
+        """Of all objectives; of several of a name, the first."""
+        return {name: said for _, objective in reversed(self.terms) for name, said in objective.record().items()}
+
     def controls(self, steps: np.ndarray, per_epoch: int) -> Mapping[str, np.ndarray]:
         found = {}
         for i, (weight, (_, objective)) in enumerate(zip(self._weights, self.terms)):
