@@ -90,6 +90,9 @@ def test_several_devices_take_the_same_steps(digits):
     ({'eps': 0}, 'eps must be a finite number above 0, not 0'), ({'eps': -0.1}, 'eps must be a finite number above 0'),
     ({'eps': 0.1, 'k': 0}, 'k must be a whole number'), ({'eps': 0.1, 'norm': 'L1'}, "norm must be 'Linf' or 'L2'"),
     ({'eps': {'value': 0.1, 'schedul': {}}}, "eps takes no 'schedul'; did you mean 'schedule'?"),
+    ({'eps': 0.1, 'start': 'cube'}, "start must be 'ball' or 'step', not 'cube'"),
+    ({'eps': 0.1, 'shift': 1e-8}, "floor is of start='ball', and shift of start='step'"),
+    ({'eps': 0.1, 'floor': 1e-8, 'start': 'step'}, "floor is of start='ball', and shift of start='step'"),
     ({'eps': 0.1, 'loss': 'hinge'}, "loss must be 'slm' or"), ({}, "'adversarial' takes eps, norm='Linf'")])
 def test_wrong_arguments_are_refused_in_a_sentence(arguments, message):
     with pytest.raises(ValueError, match=message):

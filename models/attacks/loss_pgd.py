@@ -11,10 +11,10 @@ import tensorflow as tf
 from .. import checks
 from ..margin_losses import MARGIN_LOSSES, MarginLoss, soft_logit_margin
 from . import ops
-from .advertorch import BoxFirstL2, StartingLinf, starting_ball
 from .base import Net
 from .compiled import IMAGES, LABELS, PER_IMAGE, compiled
 from .descent import Way, descend
+from .step_starts import STARTS, Starting, starting_ball_of  # noqa: F401  (STARTS: for objectives)
 from .within_budgets import BudgetAttack
 
 
@@ -35,37 +35,41 @@ class LossPGD(BudgetAttack):
         k: steps.
         a: size of a step, in units of the budget.
         repeat: restarts within each budget; without a random start there is one with each loss.
-        random_start: whether to start from a random point, see ``advertorch``, rather than from the clean image.
+        random_start: whether to start from a random point rather than from the clean image.
         norm: 'Linf' or 'L2'.
         losses: names of ``MARGIN_LOSSES``.
         floor: of L2, see ``BoxFirstL2``; with one the cross entropy's own gradient is taken.
+        start: where random points are from: 'ball', see ``advertorch``, or 'step', see ``step_starts``.
+        shift: of L2 and starts within a step, see ``StepL2``; with one the cross entropy's own gradient is taken.
 
     Raises:
         ValueError: an argument that is not such, or with which there is nothing to do.
     """
 
-    ball: StartingLinf | BoxFirstL2
+    ball: Starting
     depends_on_scale = True  # CW does
     _stops = False
 
     def __init__(self, model: Net, eps_list: Sequence[float] | None = None, k: int = 100, a: float = 0.25,
                  repeat: int = 10, random_start: bool = True, norm: str = 'Linf',
-                 losses: Sequence[str] = ('xent', 'cw'), floor: float = 0.0):
+                 losses: Sequence[str] = ('xent', 'cw'), floor: float = 0.0, start: str = 'ball', shift: float = 0.0):
         if isinstance(losses, str) or not isinstance(losses, Sequence) or not losses:
             raise ValueError(f'losses must be a list of names, of {", ".join(MARGIN_LOSSES)}, not {losses!r}')
         self.losses = tuple(checks.one_of('each of losses', name, MARGIN_LOSSES) for name in losses)
-        self._loss: MarginLoss = self._climbed(self.losses[0], floor)
-        super().__init__(model, starting_ball(norm, floor), eps_list, k, a, repeat, random_start)
+        ball = starting_ball_of(norm, start, a, floor, shift)
+        own_length = bool(floor or shift)
+        self._loss: MarginLoss = self._climbed(self.losses[0], own_length)
+        super().__init__(model, ball, eps_list, k, a, repeat, random_start)
         if not random_start:
             self.repeat = len(self.losses)
         self._by_restart = [name for name, share in zip(self.losses, np.array_split(range(self.repeat), len(losses)))
                             for _ in share]
-        self._by_loss = {name: compiled(partial(self._evaluated_with, self._climbed(name, floor)),
+        self._by_loss = {name: compiled(partial(self._evaluated_with, self._climbed(name, own_length)),
                                         IMAGES, IMAGES, LABELS, PER_IMAGE) for name in self.losses}
 
     @staticmethod
-    def _climbed(name: str, floor: float) -> MarginLoss:
-        return soft_logit_margin if name == 'xent' and not floor else MARGIN_LOSSES[name]
+    def _climbed(name: str, own_length: bool) -> MarginLoss:
+        return soft_logit_margin if name == 'xent' and not own_length else MARGIN_LOSSES[name]
 
     def _way(self, i, x, y):
         return self._way_up(self._loss, x, y)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from .. import checks
 from ..attacks.balls import BALLS, require_within_the_box
-from ..attacks.loss_pgd import LossPGD
+from ..attacks.loss_pgd import STARTS, LossPGD
 from ..batch import Batch
 from ..margin_losses import MARGIN_LOSSES
 from ..schedules import Control
@@ -34,15 +34,19 @@ class Adversarial(Attacking[LossPGD]):
         step: size of all steps together, in units of the budget.
         loss: what is minimised, of ``margin_losses.MARGIN_LOSSES``.
         attack_loss: what PGD climbs; in place of the cross entropy, SLM, see ``attacks.LossPGD``.
-        random_start: whether PGD starts from a random point; see ``attacks.advertorch``.
+        random_start: whether PGD starts from a random point.
         floor: see ``attacks.advertorch.BoxFirstL2``.
+        start: where random points are from: 'ball', see ``attacks.advertorch``; or 'step', within a step of the image,
+            as Liu et al. (arXiv 2006.08403) do, see ``attacks.step_starts``.
+        shift: see ``attacks.step_starts.StepL2``.
 
     Raises:
         ValueError: an argument that is not such.
     """
 
     def __init__(self, eps: Any, norm: str = 'Linf', k: int = 10, step: float = 2.5, loss: str = 'xent',
-                 attack_loss: str = 'xent', random_start: bool = True, floor: float = 0.0):
+                 attack_loss: str = 'xent', random_start: bool = True, floor: float = 0.0,
+                 start: str = 'ball', shift: float = 0.0):
         self.eps = Control('eps', eps, strict=True)
         self.norm = checks.one_of('norm', norm, BALLS)
         self.loss = checks.one_of('loss', loss, MARGIN_LOSSES)
@@ -50,7 +54,10 @@ class Adversarial(Attacking[LossPGD]):
         k = checks.count('k', k)
         self._attack_options: dict[str, Any] = {
             'k': k, 'a': checks.number('step', step) / k, 'random_start': checks.flag('random_start', random_start),
-            'norm': norm, 'losses': [attack_loss], 'floor': checks.number('floor', floor, strict=False)}
+            'norm': norm, 'losses': [attack_loss], 'floor': checks.number('floor', floor, strict=False),
+            'start': checks.one_of('start', start, STARTS), 'shift': checks.number('shift', shift, strict=False)}
+        if floor if start == 'step' else shift:
+            raise ValueError("floor is of start='ball', and shift of start='step'; leave the other out")
 
     def _make_attack(self, net: keras.Model) -> LossPGD:
         attack = LossPGD(net, **self._attack_options)
