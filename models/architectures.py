@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from .model import Model
+from .networks.by_width import lenet, resnet18, vgg16
 from .networks.network import Network
 from .networks.residual import residual
 from .networks.simple_sequential import simple_sequential
@@ -19,6 +20,9 @@ ARCHITECTURES: dict[str, Callable[..., Network | keras.Model]] = {
     'simple_sequential': simple_sequential,
     'residual': residual,
     'wide_residual': wide_residual,
+    'lenet': lenet,
+    'vgg16': vgg16,
+    'resnet18': resnet18,
 }
 """Architecture names, for the flag ``arch``. Each is a function of the shape of an image, (height, width, channels), of
 the ``seed`` of the initial weights, and of what a config file gives in ``model``, to a ``Network`` or a Keras model."""

@@ -57,22 +57,19 @@ def residual(input_shape: Sequence[int], widths: Sequence[int] = (16, 32, 64), r
     Raises:
         ValueError: numbers that describe no network, or an unknown name.
     """
-    _check(input_shape, widths, repeats, num_labels)
+    require_residual(input_shape, widths, repeats, num_labels)
     flag('batch_norm', batch_norm)
-    builder = _Builder(tuple(int(n) for n in input_shape), tuple(widths), repeats, require_bias_mode(bias_mode),
-                       batch_norm)
-    net = builder.build(num_labels)
-    builder.initialise(InitPolicy(init), seed)
-    names = []
-    for i, (trained, _, _) in enumerate(builder.layers, start=1):
-        names += [trained.name, *([f'bn{i}'] if batch_norm and trained.name.startswith('conv') else [])]
-    layer_vars = variables_of(net, names)
-    layers = [CountedLayer(layer.name, layer_vars[layer.name][:1 if i else None], 0 if is_shortcut else 1)
-              for i, (layer, _, is_shortcut) in enumerate(builder.layers)]
-    return Network(net, layers, False, layer_vars, originals_names(net, names))
+    builder = ResidualBuilder(tuple(int(n) for n in input_shape), tuple(widths), repeats,
+                              require_bias_mode(bias_mode), batch_norm)
+    return builder.network(num_labels, InitPolicy(init), seed)
 
 
-def _check(input_shape: Sequence[int], widths: Any, repeats: Any, num_labels: Any) -> None:
+def require_residual(input_shape: Sequence[int], widths: Any, repeats: Any, num_labels: Any) -> None:
+    """Sees that these describe a residual network.
+
+    Raises:
+        ValueError: they do not.
+    """
     if not isinstance(widths, (list, tuple)) or not widths:
         raise ValueError('widths must be a list of numbers of channels, one for each stage, not ' + shown(widths))
     for width in widths:
@@ -90,15 +87,36 @@ def _check(input_shape: Sequence[int], widths: Any, repeats: Any, num_labels: An
 
 
 @dataclass
-class _Builder:
-    """The network as it grows; ``layers`` are those with weights, the factor of these, and whether it is a shortcut."""
+class ResidualBuilder:
+    """The network as it grows.
+
+    Attributes:
+        symmetric: whether the image is padded by a pixel on every side before a stride, as PyTorch does; else, as Keras
+            does, at most below and to the right.
+        dense_bias: whether the dense layer has a bias, whatever the ``bias_mode``.
+        layers: those with weights, the factor of these, and whether it is a shortcut.
+    """
 
     input_shape: tuple[int, ...]
     widths: tuple[int, ...]
     repeats: int
     bias_mode: BiasMode
     batch_norm: bool
+    symmetric: bool = False
+    dense_bias: bool = False
     layers: list[tuple[keras.Layer, float, bool]] = field(default_factory=list)
+
+    def network(self, num_labels: int, init: InitPolicy, seed: int | None) -> Network:
+        """The whole network, with its initial weights."""
+        net = self.build(num_labels)
+        self.initialise(init, seed)
+        names = []
+        for i, (trained, _, _) in enumerate(self.layers, start=1):
+            names += [trained.name, *([f'bn{i}'] if self.batch_norm and trained.name.startswith('conv') else [])]
+        layer_vars = variables_of(net, names)
+        layers = [CountedLayer(layer.name, layer_vars[layer.name][:1 if i else None], 0 if is_shortcut else 1)
+                  for i, (layer, _, is_shortcut) in enumerate(self.layers)]
+        return Network(net, layers, False, layer_vars, originals_names(net, names))
 
     def build(self, num_labels: int) -> keras.Model:
         inputs = keras.Input(self.input_shape, name='image')
@@ -122,7 +140,10 @@ class _Builder:
         return keras.layers.ReLU(name=name)(keras.layers.Add(name=f'{name}_sum')([h, inner]))
 
     def _convolution(self, h: Any, width: int, stride: int = 1, size: int = 3, **more: Any) -> Any:
-        h = self._trained(keras.layers.Conv2D, h, width, size, stride, **more, padding='same')
+        padding = 'same'
+        if self.symmetric and stride != 1 and size != 1:
+            h, padding = keras.layers.ZeroPadding2D(size // 2, name=f'pad{len(self.layers) + 1}')(h), 'valid'
+        h = self._trained(keras.layers.Conv2D, h, width, size, stride, **more, padding=padding)
         if self.batch_norm:
             h = keras.layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON,
                                                 name=f'bn{len(self.layers)}')(h)
@@ -132,6 +153,7 @@ class _Builder:
                  **options: Any) -> Any:
         """A layer with weights; they start at zero and are given later: a saved model then needs no initializer."""
         bias = self.bias_mode is BiasMode.ALL or (self.bias_mode is BiasMode.FIRST_LAYER and not self.layers)
+        bias |= self.dense_bias and kind is keras.layers.Dense
         name = f'{"fc" if kind is keras.layers.Dense else "conv"}{len(self.layers) + 1}'
         layer = kind(*args, **options, use_bias=bias, kernel_initializer='zeros', name=name)
         self.layers.append((layer, factor, is_shortcut))

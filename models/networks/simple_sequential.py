@@ -21,12 +21,12 @@ LAYER_KINDS = {
     'F': "a dense layer, ['F', units]",
     'P': "a 2x2 max pooling, ['P']",
     'A': "a 2x2 average pooling, ['A']",
-    'B': "batch normalisation, ['B']",
+    'B': "batch normalisation, ['B'], or ['B', {'act': True}]",
     'D': "dropout, ['D', rate]",
 }
 ACTIVATIONS = {'relu': 1, 'linear': 1, 'relu2': 2}
 """Activation names, each with its degree: act(c z) = c^degree act(z) for c > 0."""
-LAYER_OPTIONS = ('act', 'bias')
+LAYER_OPTIONS = {'C': ('act', 'bias', 'pad'), 'F': ('act', 'bias'), 'B': ('act',)}
 LARGEST_KERNEL = 10 ** 9
 """Numbers in the weights of one layer; beyond that it is a slip of the pen."""
 BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
@@ -42,6 +42,7 @@ class LayerSpec:
     bias: bool = False
     act: bool = True
     rate: float = 0.0
+    pad: bool = True
 
 
 def simple_sequential(input_shape: Sequence[int], description: Sequence[Any],
@@ -58,8 +59,9 @@ def simple_sequential(input_shape: Sequence[int], description: Sequence[Any],
         description: a list of layers: ['C', channels, [height, width]], ['F', units], ['P'], ['A'], ['B'],
             ['D', rate]. Convolutions have stride 1 and SAME padding, poolings are 2x2 with stride 2 and drop an odd
             last row and column; the tensor is flattened before the first 'F', the last layer must be an 'F'. An
-            activation follows every C and F unless its options, a dictionary at its end, say {'act': False}; the
-            option 'bias' overrides ``bias_mode``.
+            activation follows every C and F unless its options, a dictionary at its end, say {'act': False}, and a B
+            if its options say {'act': True}; the option 'bias' overrides ``bias_mode``, and {'pad': False} leaves the
+            padding of a C out.
         bias_mode: which layers have a bias.
         init: initial weights, see ``InitPolicy``.
         act_type: 'relu', 'linear' (none), or 'relu2' (the square of relu).
@@ -100,22 +102,28 @@ def _build(input_shape: Sequence[int], specs: Sequence[LayerSpec], act_type: str
             continue
         if spec.kind == 'B':
             h = keras.layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f'bn{i}')(h)
+            h = _activated(h, act_type, i) if spec.act else h
             continue
         # The layers start at zero and are given their weights below: a saved model then needs no initializer.
         options = {'use_bias': spec.bias, 'kernel_initializer': 'zeros'}
         if spec.kind == 'C':
-            layer = keras.layers.Conv2D(spec.size[0], spec.size[1:], padding='same', name=f'conv{i}', **options)
+            padding = 'same' if spec.pad else 'valid'
+            layer = keras.layers.Conv2D(spec.size[0], spec.size[1:], padding=padding, name=f'conv{i}', **options)
         else:
             if len(h.shape) > 2:
                 h = keras.layers.Flatten(name='flatten')(h)
             layer = keras.layers.Dense(spec.size[0], name=f'fc{i}', **options)
         h = layer(h)
         trained.append(layer)
-        if spec.act and act_type != 'linear':
-            h = keras.layers.ReLU(name=f'relu{i}')(h)
-            if act_type == 'relu2':
-                h = keras.layers.Multiply(name=f'square{i}')([h, h])
+        h = _activated(h, act_type, i) if spec.act else h
     return keras.Model(inputs, h, name='net'), trained
+
+
+def _activated(h: Any, act_type: str, i: int) -> Any:
+    if act_type == 'linear':
+        return h
+    h = keras.layers.ReLU(name=f'relu{i}')(h)
+    return keras.layers.Multiply(name=f'square{i}')([h, h]) if act_type == 'relu2' else h
 
 
 def _initialise(trained: Sequence[keras.Layer], init: InitPolicy, seed: int | None) -> None:
@@ -159,6 +167,10 @@ def parse_description(description: Sequence[Any], input_shape: tuple[int, ...], 
                 if min(height, width) < 2:
                     raise ValueError(f'a 2x2 pooling does not fit an image of {height}x{width}')
                 height, width = height // 2, width // 2
+            if spec.kind == 'C' and not spec.pad:
+                if spec.size[1] > height or spec.size[2] > width:
+                    raise ValueError(f'without padding it does not fit an image of {height}x{width}')
+                height, width = height - spec.size[1] + 1, width - spec.size[2] + 1
             if spec.kind in 'CF':
                 if spec.kind == 'F':
                     height, width, channels = 1, 1, height * width * channels
@@ -182,9 +194,10 @@ def _parse_layer(entry: Any, bias_mode: BiasMode, is_first: bool) -> LayerSpec:
     kind, args = parts[0], parts[1:]
     form = lookup('layer kind', kind, LAYER_KINDS)
     if kind in 'PAB':
-        if args or options:
+        if args or (options and kind != 'B'):
             raise ValueError(f'{kind} is {form}, without more')
-        return LayerSpec(kind)
+        _check_options(kind, options)
+        return LayerSpec(kind, act=options.get('act', False))
     if kind == 'D':
         try:
             (given,) = args
@@ -201,8 +214,13 @@ def _parse_layer(entry: Any, bias_mode: BiasMode, is_first: bool) -> LayerSpec:
         size = (args[0],) if kind == 'F' and len(args) == 1 else ()
     if not size or not all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) > 0 for n in size):
         raise ValueError(f'{kind} is {form}, with whole numbers above 0')
-    for key, value in options.items():
-        lookup('layer option', key, dict.fromkeys(LAYER_OPTIONS))
-        flag(f'the option {key!r}', value)
+    _check_options(kind, options)
     bias = bias_mode is BiasMode.ALL or (bias_mode is BiasMode.FIRST_LAYER and is_first)
-    return LayerSpec(kind, tuple(int(n) for n in size), options.get('bias', bias), options.get('act', True))
+    return LayerSpec(kind, tuple(int(n) for n in size), options.get('bias', bias), options.get('act', True),
+                     pad=options.get('pad', True))
+
+
+def _check_options(kind: str, options: dict[str, Any]) -> None:
+    for key, value in options.items():
+        lookup('layer option', key, dict.fromkeys(LAYER_OPTIONS[kind]))
+        flag(f'the option {key!r}', value)
