@@ -20,11 +20,10 @@ ROOT = Path(__file__).resolve().parents[1]
 MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers', 'archivers', 'losses',
           'margin_losses', 'climbed_losses', 'margins', 'replicas', 'schedules', 'torch_optimizers', 'optimizers',
           'augmentation', 'batch', 'chains', 'measures', 'measures.homogeneity', 'networks', 'networks.initializers',
-          'networks.network', 'networks.simple_sequential', 'networks.residual', 'networks.by_width', 'networks.wide_residual',
-          'networks.keras_network',
-          'stored', 'statistics', 'steps', 'model', 'architectures', 'torch_weights', 'measures.spectral',
-          'measures.certificate', 'measures.kkt', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks',
-          'keras_objective']
+          'networks.network', 'networks.simple_sequential', 'networks.residual', 'networks.by_width',
+          'networks.wide_residual', 'networks.keras_network', 'stored', 'statistics', 'steps', 'model',
+          'architectures', 'torch_weights', 'measures.spectral', 'measures.certificate', 'measures.kkt',
+          'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks', 'keras_objective']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'step_starts', 'loss_pgd',
