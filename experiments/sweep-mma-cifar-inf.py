@@ -1,7 +1,7 @@
 """WRN-28-4 on CIFAR-10, L-infinity: the cross entropy, PGD with fixed and with growing budgets, MMA and OMMA, at the
 sizes of Ding et al. (arXiv 1812.02637).
 
-    ./run.sh sweep-mma-cifar-inf --gpu 0
+    ./run.sh  sweep-mma-cifar-inf --gpu 0
 """
 
 import core
@@ -13,7 +13,7 @@ BUDGETS = {f'{n}': n / 255 for n in (4, 8, 12, 16, 20, 24, 28, 32)}
 HINGES = {f'{n}': n / 255 for n in (12, 20, 32)}
 
 SWEEP = {
-    'like': 'exper-mma-cifar-inf-32',
+    'base': {'like': 'exper-mma-cifar-inf-32'},
     'axes': {
         'model': {
             'cross entropy': {'objective': 'cross-entropy'},
@@ -24,6 +24,7 @@ SWEEP = {
                for name, hinge in HINGES.items() for kind, c in (('MMA', 1 / 3), ('OMMA', 0.0))},
         },
     },
+    'seeds': [0],
 }
 
 if __name__ == '__main__':

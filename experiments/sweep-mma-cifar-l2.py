@@ -1,7 +1,7 @@
 """WRN-28-4 on CIFAR-10, L2: the cross entropy, PGD with fixed and with growing budgets, MMA and OMMA, at the
 sizes of Ding et al. (arXiv 1812.02637).
 
-    ./run.sh sweep-mma-cifar-l2 --gpu 0
+    ./run.sh  sweep-mma-cifar-l2 --gpu 0
 """
 
 import core
@@ -13,7 +13,7 @@ BUDGETS = {'0.5': 0.5, '1.0': 1.0, '1.5': 1.5, '2.0': 2.0, '2.5': 2.5}
 HINGES = {'1.0': 1.0, '2.0': 2.0, '3.0': 3.0}
 
 SWEEP = {
-    'like': 'exper-mma-cifar-l2-3',
+    'base': {'like': 'exper-mma-cifar-l2-3'},
     'axes': {
         'model': {
             'cross entropy': {'objective': 'cross-entropy'},
@@ -24,6 +24,7 @@ SWEEP = {
                for name, hinge in HINGES.items() for kind, c in (('MMA', 1 / 3), ('OMMA', 0.0))},
         },
     },
+    'seeds': [0],
 }
 
 if __name__ == '__main__':

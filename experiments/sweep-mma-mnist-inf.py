@@ -1,7 +1,7 @@
 """LeNet5 on MNIST, L-infinity: the cross entropy, PGD with fixed and with growing budgets, MMA and OMMA, at the
 sizes of Ding et al. (arXiv 1812.02637).
 
-    ./run.sh sweep-mma-mnist-inf --gpu 0
+    ./run.sh  sweep-mma-mnist-inf --gpu 0
 """
 
 import core
@@ -13,7 +13,7 @@ BUDGETS = {'0.1': 0.1, '0.2': 0.2, '0.3': 0.3, '0.4': 0.4, '0.45': 0.45}
 HINGES = {'0.45': 0.45}
 
 SWEEP = {
-    'like': 'exper-mma-mnist-inf',
+    'base': {'like': 'exper-mma-mnist-inf'},
     'axes': {
         'model': {
             'cross entropy': {'objective': 'cross-entropy'},
@@ -24,6 +24,7 @@ SWEEP = {
                for name, hinge in HINGES.items() for kind, c in (('MMA', 1 / 3), ('OMMA', 0.0))},
         },
     },
+    'seeds': [0],
 }
 
 if __name__ == '__main__':

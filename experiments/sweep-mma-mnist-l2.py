@@ -1,7 +1,7 @@
 """LeNet5 on MNIST, L2: the cross entropy, PGD with fixed and with growing budgets, MMA and OMMA, at the
 sizes of Ding et al. (arXiv 1812.02637).
 
-    ./run.sh sweep-mma-mnist-l2 --gpu 0
+    ./run.sh  sweep-mma-mnist-l2 --gpu 0
 """
 
 import core
@@ -13,7 +13,7 @@ BUDGETS = {'1.0': 1.0, '2.0': 2.0, '3.0': 3.0, '4.0': 4.0}
 HINGES = {'2.0': 2.0, '4.0': 4.0, '6.0': 6.0}
 
 SWEEP = {
-    'like': 'exper-mma-mnist-l2-6',
+    'base': {'like': 'exper-mma-mnist-l2-6'},
     'axes': {
         'model': {
             'cross entropy': {'objective': 'cross-entropy'},
@@ -24,6 +24,7 @@ SWEEP = {
                for name, hinge in HINGES.items() for kind, c in (('MMA', 1 / 3), ('OMMA', 0.0))},
         },
     },
+    'seeds': [0],
 }
 
 if __name__ == '__main__':

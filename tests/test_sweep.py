@@ -24,7 +24,7 @@ from core.sweeps.directory import SweepDirectory
 from core.sweeps.grid import grid_of
 from core.sweeps.running import Sweep
 from core.workdir import Workdir
-from models import SimpleSequential, TrainMode
+from models import TrainMode, build_model
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = sorted((ROOT / 'experiments').glob('sweep-*.py'))
@@ -463,10 +463,10 @@ def test_a_sweep_s_config_file_builds(path):
     for run in runs[:len(runs) // len({run.seed for run in runs})]:
         flags = merge(run.flags)
         objective_from(flags, scheduler_of(flags['lr']))
-    SimpleSequential('m', {'mnist': (28, 28, 1), 'digits': (8, 8, 1)}[flags['dataset']], train_mode=flags['train_mode'],
-                     **flags['model'])
+    shape = {'mnist': (28, 28, 1), 'digits': (8, 8, 1), 'cifar10': (32, 32, 3)}[flags['dataset']]
+    build_model(flags['arch'], shape, flags['train_mode'], **flags['model'])
     assert f'./run.sh  {path.stem}' in path.read_text() and len(runs) >= 8
-    sizes = {'mnist': 60000, 'digits': 1442}
+    sizes = {'mnist': 60000, 'digits': 1442, 'cifar10': 50000}
     for run in runs:
         n = run.flags.get('train_N', sizes[run.flags['dataset']])
         assert run.flags['B'] <= int(n * run.flags.get('train_fraction', 1)), run.name
