@@ -1,4 +1,4 @@
-"""Auto-PGD and its losses, against numbers of the released code (see reference/README.md) and closed forms."""
+"""Auto-PGD, against numbers of the released code (see reference/README.md) and closed forms."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from conftest import ADVERSARIAL as REFERENCE, reference_json, reference_npz
 from nets import Made, scaled
 
 from models.attacks import APGD, adaptive, ops
-from models.climbed_losses import FLOOR, dlr, mean_soft_margin, targeted_dlr
-from models.margin_losses import cross_entropy, soft_logit_margin
 
 SETTINGS = reference_json('apgd', REFERENCE)
 NUMBERS = reference_npz('apgd', REFERENCE)
@@ -140,43 +138,6 @@ def test_stopping_early_fools_the_same_images(net, attacks):
     assert 0 < stopped.success.mean() < 1
 
 
-# ---- losses ----
-
-def test_dlr_is_that_of_the_released_code():
-    logits, y, want = (NUMBERS[f'dlr.{key}'] for key in ('logits', 'y', 'loss'))
-    np.testing.assert_allclose(dlr(tf.constant(logits), tf.constant(y)), want, rtol=1e-5, atol=0)
-
-
-def test_targeted_dlr_is_its_formula():
-    rng = np.random.default_rng(0)
-    z, rows = rng.normal(size=(30, 6)), np.arange(30)
-    y, target = rng.integers(0, 6, 30), rng.integers(0, 6, 30)
-    z1, z3, z4 = np.sort(z, axis=1)[:, [5, 3, 2]].T
-    want = -(z[rows, y] - z[rows, target]) / (z1 - (z3 + z4) / 2 + FLOOR)
-    np.testing.assert_allclose(targeted_dlr(tf.constant(z), tf.constant(y), tf.constant(target)), want, rtol=1e-12)
-
-
-@pytest.mark.parametrize('scale', [1e-30, 1e-3, 1.0, 1e3, 1e30])
-def test_the_cross_entropys_twin_has_its_order_and_direction_and_saturates_nowhere(scale):
-    rng = np.random.default_rng(1)
-    z, y = rng.normal(size=(40, 5)) * scale, rng.integers(0, 5, 40)
-    x = tf.constant(z.astype(np.float32))
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        twin = mean_soft_margin(x, tf.constant(y))
-    direction = tape.gradient(twin, x).numpy()
-    assert len(np.unique(twin.numpy())) == 40 and np.isfinite(twin).all()
-    exact = tf.constant(z)
-    with tf.GradientTape() as tape:
-        tape.watch(exact)
-        slm = soft_logit_margin(exact, tf.constant(y))
-    np.testing.assert_allclose(direction, tape.gradient(slm, exact), atol=1e-5)
-    if scale >= 1e-3:
-        np.testing.assert_allclose(twin, slm - np.log(4), rtol=1e-4, atol=1e-6 * scale)
-    if scale == 1:
-        np.testing.assert_array_equal(np.argsort(twin), np.argsort(cross_entropy(exact, tf.constant(y))))
-
-
 # ---- networks ----
 
 @pytest.mark.parametrize('norm, dual', [('Linf', 1), ('L2', 2)])
@@ -234,15 +195,16 @@ def test_larger_budgets_fool_more_images(loss, attacks, monkeypatch):
 @pytest.mark.parametrize('loss', ['xent', 'dlr', pytest.param('dlr-targeted', marks=pytest.mark.long)])
 @pytest.mark.parametrize('factor', [1e-30, 1e30])
 def test_enormous_and_tiny_logits_hide_no_image(factor, loss, net, attacks):
+    """DLR does not depend on the scale. The cross entropy goes up the mean of the other logits as it falls, up the
+    largest as it rises: from 1e-6 and 1e6 on it changes no more."""
     attack = attacks[loss]
     assert attack.depends_on_scale == (loss == 'xent')
-    plain = attack.attack(IMAGES, LABELS, 0)
+    with scaled(net, factor ** 0.2 if loss == 'xent' else 1.0):
+        plain = attack.attack(IMAGES, LABELS, 0)
     with scaled(net, factor):
         result = attack.attack(IMAGES, LABELS, 0)
-    if loss == 'xent':
-        assert abs(int(result.success.sum()) - int(plain.success.sum())) <= 3
-    else:
-        np.testing.assert_array_equal(result.success, plain.success)
+    assert (plain.success & (plain.distances > 0)).sum() > 5
+    assert (plain.success != result.success).sum() <= (loss == 'xent'), 'by rounding'
 
 
 def test_the_released_form_stands_still_where_the_cross_entropy_vanishes(net, attacks):

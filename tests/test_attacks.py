@@ -16,6 +16,7 @@ from nets import Made, scaled, small_mnist
 from models import SimpleSequential
 from models.attacks import (
     ANPGD,
+    APGD,
     ATTACKS,
     DDN,
     FGSM,
@@ -53,6 +54,8 @@ KINDS = {
     'PGD': lambda net: PGD(net, EPS, k=20, repeat=2),
     'PGD L2': lambda net: PGD(net, EPS_L2, k=20, repeat=2, norm='L2'),
     'LossPGD': lambda net: LossPGD(net, EPS, k=20, repeat=2),
+    'APGD': lambda net: APGD(net, EPS, k=20),
+    'APGD L2, targeted': lambda net: APGD(net, EPS_L2, k=20, norm='L2', loss='dlr-targeted', targets=3),
     'ANPGD L2': lambda net: ANPGD(net, 'L2', 3.0, 5.0, k=20),
     'Square': lambda net: Square(net, EPS, k=150),
     'Square L2': lambda net: Square(net, EPS_L2, k=150, norm='L2'),
@@ -118,7 +121,8 @@ def test_a_misclassified_image_has_distance_zero(name, images, results):
 
 @pytest.mark.long(after=1)
 @pytest.mark.parametrize('factor', [1e-30, 1e30, *(pytest.param(f, marks=pytest.mark.long) for f in (1e-3, 1e3))])
-@pytest.mark.parametrize('name', [name for name in KINDS if name not in ('CarliniL2', 'LinfPGDAttack', 'LossPGD')])
+@pytest.mark.parametrize('name', [name for name in KINDS if name not in (
+    'CarliniL2', 'LinfPGDAttack', 'LossPGD', 'APGD')])
 def test_distances_do_not_depend_on_the_scale_of_the_logits(name, factor, net, attacks, images, results):
     with scaled(net.net, factor):
         result = attacks[name].attack(*images, np.random.default_rng(0))

@@ -10,14 +10,15 @@ from keras import layers as L
 from nets import subclassed
 
 from core.devices import use_device
-from models.attacks import FGSM, IFGSM, PGD, LinfPGDAttack, LossPGD
+from models.attacks import APGD, FGSM, IFGSM, PGD, LinfPGDAttack, LossPGD
 from models.attacks.within_budgets import BudgetAttack
 
 KINDS = {
     'PGD': lambda net: PGD(net, k=7, a=0.3), 'PGD L2': lambda net: PGD(net, k=7, a=0.3, norm='L2'),
     'IFGSM': lambda net: IFGSM(net, k=5, a=0.3), 'IFGSM L2': lambda net: IFGSM(net, k=5, a=0.3, norm='L2'),
     'FGSM': lambda net: FGSM(net), 'FGSM L2': lambda net: FGSM(net, norm='L2'),
-    'LinfPGDAttack': lambda net: LinfPGDAttack(net, k=7, a=0.3), 'LossPGD': lambda net: LossPGD(net, k=7, a=0.3)}
+    'LinfPGDAttack': lambda net: LinfPGDAttack(net, k=7, a=0.3), 'LossPGD': lambda net: LossPGD(net, k=7, a=0.3),
+    'APGD': lambda net: APGD(net, k=7), 'APGD L2, targeted': lambda net: APGD(net, k=7, norm='L2', loss='dlr-targeted')}
 LARGEST = {'Linf': 0.4, 'L2': 2.0}
 ORDERS = {'Linf': np.inf, 'L2': 2}
 SEED = tf.constant([3, 4])
@@ -278,4 +279,4 @@ def test_attacks_within_budgets_are_those_that_perturb():
     from models.attacks import ATTACKS, Square
     assert {kind for kind in ATTACKS.values() if kind.has_budgets} - {Square} == {
         kind for kind in ATTACKS.values() if issubclass(kind, BudgetAttack)} == {
-                PGD, IFGSM, FGSM, LinfPGDAttack, LossPGD}
+                PGD, IFGSM, FGSM, LinfPGDAttack, LossPGD, APGD}

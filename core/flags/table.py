@@ -146,7 +146,7 @@ FLAGS: dict[str, Flag] = {
     'attack_type': Flag(
         AttackType['L_2'], attack_type, lambda: listed(ATTACKS),
         "`L_2` is Carlini and Wagner's, `L_INF` the original's PGD; `FGSM` and `IFGSM` also make the images of "
-        '`transfer`; `LOSS_PGD` and `AN_PGD` are those of MMA training'),
+        '`transfer`; `LOSS_PGD` and `AN_PGD` are those of MMA training; `APGD` is Auto-PGD'),
     'attack_set': Flag(
         'train', name_in(('train', 'validation', 'test')), "'train', 'validation' or 'test'",
         'the set whose images are measured'),
