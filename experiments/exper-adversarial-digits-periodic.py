@@ -1,0 +1,17 @@
+"""exper-adversarial-digits-const with budgets and rates that begin anew after 20 and 30 epochs.
+
+    ./run.sh exper-adversarial-digits-periodic
+"""
+
+import core
+
+FLAGS = {
+    'like': 'exper-adversarial-digits-const',
+    'model.schedule': {'type': 'cycle_jump', 'start_v': 1.0, 'power': 0.1, 'drop_point_list': [0.5, 0.75],
+                       'ckpt_list': [0, 20, 30, 40], 'by': 'epoch'},
+    'objective.eps': {'by': 'epoch', 'schedule': {
+        'type': 'cycle_cos', 'eps_min': 0.0, 'eps_max': 0.375, 'ckpt_list': [0, 20, 30, 40], 'max': 0.25}},
+}
+
+if __name__ == '__main__':
+    core.app_start(FLAGS)
