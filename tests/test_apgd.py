@@ -65,7 +65,7 @@ def path(attack, x, y, eps, noise, monkeypatch):
     return seen
 
 
-@pytest.mark.long(after=2)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('name, released', [
     *((name, False) for name in sorted(SINGLE, key=lambda name: SINGLE[name]['norm'])),
     *((name, True) for name, case in SINGLE.items() if case['loss'] == 'ce')])
@@ -130,6 +130,7 @@ def test_restarts_are_those_of_the_released_wrapper(net):
     assert same.mean() > 0.6  # of some, rounding decides where they go
 
 
+@pytest.mark.long
 def test_stopping_early_fools_the_same_images(net, attacks):
     stopped = attacks['xent'].attack(IMAGES, LABELS, 3)
     to_the_end = APGD(net, [0.2], k=20, stop=False).attack(IMAGES, LABELS, 3)
@@ -140,6 +141,7 @@ def test_stopping_early_fools_the_same_images(net, attacks):
 
 # ---- networks ----
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('norm, dual', [('Linf', 1), ('L2', 2)])
 def test_targets_find_the_nearest_boundary_of_a_linear_network(norm, dual):
     """The nearest of nine need not be that of the strongest other class; budgets are a ladder of 10 %."""
@@ -225,7 +227,8 @@ def test_a_loss_of_more_classes_than_there_are_is_refused(classes, loss, needed)
         APGD(few(classes), loss=loss)
 
 
-@pytest.mark.parametrize('classes, loss', [(2, 'slm'), (3, 'dlr'), (4, 'dlr-targeted')])
+@pytest.mark.long(after=1)
+@pytest.mark.parametrize('classes, loss', [(4, 'dlr-targeted'), (3, 'dlr'), (2, 'slm')])
 def test_a_loss_of_as_few_classes_as_it_can_have(classes, loss):
     x = np.random.default_rng(0).uniform(size=(6, 4, 4, 1)).astype(np.float32)
     net = few(classes)
