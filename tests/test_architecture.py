@@ -27,7 +27,7 @@ MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'step_starts', 'loss_pgd',
-           'bisection', 'spheres', 'adaptive', 'squares']
+           'bisection', 'spheres', 'adaptive', 'squares', 'hyperplanes']
 OBJECTIVES = ['labels', 'moments', 'passes', 'base', 'gradients', 'at_layers', 'attacking']  # what they have in common
 CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.files',
         'workdir.paths', 'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir',

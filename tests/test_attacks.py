@@ -19,6 +19,7 @@ from models.attacks import (
     APGD,
     ATTACKS,
     DDN,
+    FAB,
     FGSM,
     FMN,
     IFGSM,
@@ -59,6 +60,8 @@ KINDS = {
     'ANPGD L2': lambda net: ANPGD(net, 'L2', 3.0, 5.0, k=20),
     'Square': lambda net: Square(net, EPS, k=150),
     'Square L2': lambda net: Square(net, EPS_L2, k=150, norm='L2'),
+    'FAB': lambda net: FAB(net, k=20),
+    'FAB L2 targeted': lambda net: FAB(net, k=30, repeat=2, target_classes=2, norm='L2'),
     'CarliniL2': lambda net: CarliniL2(net, **CW, initial_const=0.1),
     'CarliniL2 normalised': lambda net: CarliniL2(net, **CW, initial_const=100, normalize_output=True),
 }

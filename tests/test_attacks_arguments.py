@@ -8,14 +8,28 @@ import pytest
 from keras import layers as L
 
 from models import checks
-from models.attacks import APGD, DDN, FGSM, FMN, IFGSM, L2BIM, PGD, CarliniL2, L2DeepFool, L2Fast, LinfPGDAttack, Square
+from models.attacks import (
+    APGD,
+    DDN,
+    FAB,
+    FGSM,
+    FMN,
+    IFGSM,
+    L2BIM,
+    PGD,
+    CarliniL2,
+    L2DeepFool,
+    L2Fast,
+    LinfPGDAttack,
+    Square,
+)
 
 COUNTS = {L2Fast: ('steps', 'starts'), DDN: ('steps', 'starts'), FMN: ('steps', 'starts'), PGD: ('k', 'repeat'),
           APGD: ('k', 'repeat', 'targets'), IFGSM: ('k',), Square: ('k', 'repeat'), LinfPGDAttack: ('k', 'repeat'),
-          L2DeepFool: ('steps', 'candidates'),
+          FAB: ('k', 'repeat', 'target_classes', 'search_steps'), L2DeepFool: ('steps', 'candidates'),
           L2BIM: ('iterations', 'search_steps'), CarliniL2: ('binary_search_steps', 'max_iterations', 'batch_size')}
 NUMBERS = {DDN: ('gamma', 'final_gamma', 'init_epsilon'), FMN: ('alpha', 'gamma'), PGD: ('a',), IFGSM: ('a',),
-           Square: ('p_init',), LinfPGDAttack: ('a',), L2BIM: ('stepsize', 'epsilon'),
+           Square: ('p_init',), FAB: ('alpha_max', 'beta'), LinfPGDAttack: ('a',), L2BIM: ('stepsize', 'epsilon'),
            CarliniL2: ('learning_rate', 'initial_const')}
 BUDGETS = (PGD, IFGSM, FGSM, LinfPGDAttack, APGD, Square)
 

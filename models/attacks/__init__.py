@@ -9,6 +9,7 @@ from .apgd import APGD
 from .base import Attack, AttackResult
 from .carlini_l2 import CarliniL2
 from .ddn import DDN
+from .fab import FAB
 from .fgsm import FGSM
 from .fmn import FMN
 from .gradient_descent import GradientDescentAttack
@@ -36,6 +37,7 @@ ATTACKS: dict[str, type[Attack]] = {
     'AN_PGD': ANPGD,
     'APGD': APGD,
     'SQUARE': Square,
+    'FAB': FAB,
 }
 """Names of attacks, for the flag ``attack_type``; the first four are the original's."""
 
@@ -43,6 +45,6 @@ AttackType = Enum('AttackType', list(ATTACKS))  # type: ignore[misc]
 """The same names, as the original's config files write them: AttackType.L_2."""
 
 __all__ = [
-    'ANPGD', 'APGD', 'ATTACKS', 'Attack', 'AttackResult', 'AttackType', 'CarliniL2', 'DDN', 'FGSM', 'FMN',
+    'ANPGD', 'APGD', 'ATTACKS', 'Attack', 'AttackResult', 'AttackType', 'CarliniL2', 'DDN', 'FAB', 'FGSM', 'FMN',
     'GradientDescentAttack', 'IFGSM', 'L2BIM', 'L2DeepFool', 'L2Fast', 'LinfPGDAttack', 'LossPGD', 'PGD', 'Square',
 ]

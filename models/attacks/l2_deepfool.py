@@ -51,25 +51,16 @@ class L2DeepFool(Attack):
     def _step(self, i, state, fixed):
         x, _ = state
         y, candidates = fixed
-        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-            tape.watch(x)
-            logits = self.quick_net(x)
-            size = leads.largest(logits)
-            unit = tf.where(size > 0, size, 1.0)  # a constant otherwise, which keeps small gradients in float32's range
-            scores = logits / (unit if self.normalize_output else tf.stop_gradient(unit))[:, tf.newaxis]
-            gaps = [leads.logit_of(scores, candidates[:, k]) - leads.logit_of(scores, y)
-                    for k in range(candidates.shape[1])]
-        gradients = tf.stack([ops.finite(tape.gradient(gap, x)) for gap in gaps])  # [candidates, n, H, W, C]
-        del tape
+        logits, scores, gaps, gradients = leads.gaps(self.quick_net, x, y, candidates, self.normalize_output)
         # Clipping to the box shortens every step, so that steps to the boundary alone would approach it for ever.
-        size = tf.abs(tf.stack(gaps)) + 2 * self.slack * leads.largest(scores)
-        norms = tf.stack([ops.l2_norm(gradient) for gradient in tf.unstack(gradients)])
+        size = tf.abs(gaps) + 2 * self.slack * leads.largest(scores)
+        norms = tf.stack([ops.l2_norm(gradient) for gradient in gradients])
         own = tf.transpose(candidates) == y
         nearest = tf.argmin(tf.where(own | (norms == 0), x.dtype.max, size / tf.where(norms > 0, norms, 1)), axis=0)
         rows = tf.stack([nearest, tf.range(tf.size(y, out_type=tf.int64))], axis=1)
         norm = tf.gather_nd(norms, rows)
         length = tf.where(norm > 0, tf.maximum(tf.gather_nd(size, rows) / norm, ops.LEAST), 0.0)
-        moved = ops.unit(tf.gather_nd(gradients, rows)) * ops.per_image(length * (1 + self.overshoot))
+        moved = ops.unit(tf.gather_nd(tf.stack(gradients), rows)) * ops.per_image(length * (1 + self.overshoot))
         wrong = self._is_wrong(logits, y)
         x = tf.where(ops.per_image(wrong), x, tf.clip_by_value(x + moved, *self.bounds))
         return [x, wrong], wrong

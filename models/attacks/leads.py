@@ -106,6 +106,32 @@ def slope(net: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, y: tf.Tensor, spr
     return Slope(logits, lead(logits, y) / unit, gradient, blind)
 
 
+def gaps(net: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, y: tf.Tensor, candidates: tf.Tensor,
+         through_unit: bool = False) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    """By how much classes lead the right one, and the gradients of that.
+
+    Args:
+        net: from images to logits, float32.
+        x, y: images and right classes.
+        candidates: classes, int64 [N, K].
+        through_unit: whether the gradient flows through the unit of the scores.
+
+    Returns:
+        Logits [N, C]; scores, the logits in units of their largest magnitude; of these, the leads of the candidates,
+        [K, N]; and their gradients, K of [N, H, W, C].
+    """
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        logits = net(x)
+        size = largest(logits)
+        unit = tf.where(size > 0, size, 1.0)  # a constant otherwise, which keeps small gradients in float32's range
+        scores = logits / (unit if through_unit else tf.stop_gradient(unit))[:, tf.newaxis]
+        leading = [logit_of(scores, candidates[:, k]) - logit_of(scores, y) for k in range(candidates.shape[1])]
+    gradients = [ops.finite(tape.gradient(lead, x, unconnected_gradients='zero')) for lead in leading]
+    del tape
+    return logits, scores, tf.stack(leading), gradients
+
+
 def _positive(*candidates: tf.Tensor) -> tf.Tensor:
     """The first that is above 0, else 1; [N]."""
     found = tf.ones_like(candidates[0])
