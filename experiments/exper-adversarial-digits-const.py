@@ -1,4 +1,4 @@
-"""Adversarial training of a LeNet (w = 4) on scikit-learn's embedded digits, L-infinity, budget 0.25: no
+"""Adversarial training of a LeNet (w = 4) on scikit-learn's embedded digits, L-infinity, budget 0.15: no
 download, no GPU.
 
     ./run.sh exper-adversarial-digits-const
@@ -10,7 +10,7 @@ FLAGS = {
     'like': 'exper-adversarial-mnist-const',
     'dataset': 'digits',
     'model.width': 4,
-    'objective.eps': 0.25,
+    'objective.eps': 0.15,
     'objective.k': 10,
     'objective.step': 2.5,
     'lr': 1e-3,

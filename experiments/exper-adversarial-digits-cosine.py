@@ -1,4 +1,4 @@
-"""exper-adversarial-digits-const with a budget that grows to 0.375 along half a cosine, and stays at 0.25.
+"""exper-adversarial-digits-const with a budget that grows to 0.225 along half a cosine, and stays at 0.15.
 
     ./run.sh exper-adversarial-digits-cosine
 """
@@ -8,7 +8,7 @@ import core
 FLAGS = {
     'like': 'exper-adversarial-digits-const',
     'objective.eps': {'by': 'epoch', 'schedule': {
-        'type': 'cycle_cos', 'eps_min': 0.0, 'eps_max': 0.375, 'ckpt_list': [0, 40], 'max': 0.25}},
+        'type': 'cycle_cos', 'eps_min': 0.0, 'eps_max': 0.225, 'ckpt_list': [0, 40], 'max': 0.15}},
 }
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ FLAGS = {
     'model.schedule': {'type': 'cycle_jump', 'start_v': 1.0, 'power': 0.1, 'drop_point_list': [0.5, 0.75],
                        'ckpt_list': [0, 20, 30, 40], 'by': 'epoch'},
     'objective.eps': {'by': 'epoch', 'schedule': {
-        'type': 'cycle_cos', 'eps_min': 0.0, 'eps_max': 0.375, 'ckpt_list': [0, 20, 30, 40], 'max': 0.25}},
+        'type': 'cycle_cos', 'eps_min': 0.0, 'eps_max': 0.225, 'ckpt_list': [0, 20, 30, 40], 'max': 0.15}},
 }
 
 if __name__ == '__main__':
