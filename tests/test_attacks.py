@@ -91,8 +91,9 @@ def results(attacks, images):
 
 
 def test_every_attack_is_tested():
+    """That which is made of others, in a file of its own."""
     net = small_mnist()
-    assert {type(make(net)) for make in KINDS.values()} == set(ATTACKS.values())
+    assert {type(make(net)) for make in KINDS.values()} == set(ATTACKS.values()) - {ATTACKS['AUTO_ATTACK']}
 
 
 @pytest.mark.long

@@ -258,7 +258,7 @@ def a_step_on(net, of, index, state=None, start=None) -> Batch:
     n = len(index)
     of.build(net, n)
     if state is not None:
-        of._margins.assign(state)
+        of.variables()['margins'].assign(state)
     if start is not None:
         of._starts = lambda batch, x, eps: x + start
     rows = tf.range(n)
@@ -382,7 +382,7 @@ def test_four_steps_from_stored_weights_and_margins(start):
     margins = np.full(len(IMAGES), np.nan, np.float32)
     for rows, sizes in zip(STEPS['batches'][:start], values['curr_eps']):
         margins[rows] = sizes
-    of._margins.assign(margins)
+    of.variables()['margins'].assign(margins)
     for i in range(start, start + 4):
         compare_step(model, of, values, i, STEPS['batches'][i], SETTINGS['train_steps_lr']['mma'],
                      {'loss': 5e-4, 'eps': 1e-6})

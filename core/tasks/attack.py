@@ -20,7 +20,7 @@ from .parts import Batches
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 GRIDS = {name: list(ball.grid) for name, ball in BALLS.items()}
 """Perturbation sizes at which accuracy under attack is reported, by norm."""
-_JOINED = ('images', 'errors', 'distances', 'eps', 'success', 'label', 'clean_class')
+_JOINED = ('images', 'errors', 'distances', 'eps', 'success', 'label', 'clean_class', 'by')
 
 
 class Attacking(Batches):
@@ -51,7 +51,7 @@ class Attacking(Batches):
         super().prepare()
         first = next(attack for _, attack in self.networks.values())  # its norm need not be that of its class
         self.norm, self.ball, self.depends_on_scale = first.norm, first.ball, first.depends_on_scale
-        self.most = first.most
+        self.most, self.members = first.most, list(getattr(first, 'members', ()))
         self.averages = first.has_budgets and self.flags['attack_eps_list'] is not None
         grid = self.flags['attack_eps_list']
         self.grid = list(grid if grid is not None else self.ball.grid)
@@ -67,6 +67,7 @@ class Attacking(Batches):
             'clean': x, 'images': result.images, 'distances': result.distances, 'success': result.success,
             'clean_class': attack.logits(x).argmax(axis=1), 'class': attack.logits(result.images).argmax(axis=1),
             'errors': _errors(result, x), **({} if result.eps is None else {'eps': result.eps}),
+            **({} if result.by is None else {'by': result.by}),
             **result.doubts.arrays(),
         }
 
@@ -100,6 +101,8 @@ class Attacking(Batches):
             **distribution(a['distances']),
             'robust_accuracy': robust,
             **(averages(accuracy, robust) if self.averages else {}),
+            **({'broken_by': {name: int((a['by'] == i).sum()) for i, name in enumerate(self.members)}}
+               if 'by' in a else {}),
             'doubtful': _doubtful(a),
         }
 

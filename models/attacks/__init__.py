@@ -6,6 +6,7 @@ from enum import Enum
 
 from .an_pgd import ANPGD
 from .apgd import APGD
+from .auto_attack import AutoAttack
 from .base import Attack, AttackResult
 from .carlini_l2 import CarliniL2
 from .ddn import DDN
@@ -38,6 +39,7 @@ ATTACKS: dict[str, type[Attack]] = {
     'APGD': APGD,
     'SQUARE': Square,
     'FAB': FAB,
+    'AUTO_ATTACK': AutoAttack,
 }
 """Names of attacks, for the flag ``attack_type``; the first four are the original's."""
 
@@ -45,6 +47,7 @@ AttackType = Enum('AttackType', list(ATTACKS))  # type: ignore[misc]
 """The same names, as the original's config files write them: AttackType.L_2."""
 
 __all__ = [
-    'ANPGD', 'APGD', 'ATTACKS', 'Attack', 'AttackResult', 'AttackType', 'CarliniL2', 'DDN', 'FAB', 'FGSM', 'FMN',
+    'ANPGD', 'APGD', 'ATTACKS', 'Attack', 'AttackResult', 'AttackType', 'AutoAttack',
+    'CarliniL2', 'DDN', 'FAB', 'FGSM', 'FMN',
     'GradientDescentAttack', 'IFGSM', 'L2BIM', 'L2DeepFool', 'L2Fast', 'LinfPGDAttack', 'LossPGD', 'PGD', 'Square',
 ]

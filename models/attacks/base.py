@@ -123,7 +123,7 @@ class Attack(ABC):
         rng = rng_of(rng)
         done = self._reached(clean, y)
         found, success = x.copy(), done.copy()
-        stood_still = np.zeros(len(x), bool)
+        stood_still, by = np.zeros(len(x), bool), None
         if not done.all():
             proposal = self._propose(x, y, done, rng)
             found[~done] = self._clipped(proposal, x[~done])
@@ -131,14 +131,19 @@ class Attack(ABC):
             if proposal.stood_still is not None:
                 stood_still[~done] = proposal.stood_still
             success &= self._reached(self.logits(found), y)
+            if proposal.by is not None:
+                by = np.full(len(x), -1)
+                by[~done] = proposal.by
         distances, eps = self.distance(found, x), None
         if self.has_budgets:
             eps = np.where(done, 0, self._smallest_budgets(distances, math.prod(x.shape[1:])))
             success &= np.isfinite(eps)
             eps[~success] = np.inf
         found[~success], distances[~success] = 0, np.inf
+        if by is not None:
+            by[~success] = -1
         doubts = self._doubts(x, y, distances if eps is None else eps, stood_still)
-        return AttackResult(found, distances, success, eps, doubts)
+        return AttackResult(found, distances, success, eps, doubts, by)
 
     def _clipped(self, proposal: Proposal, x: np.ndarray) -> np.ndarray:
         """What is proposed, with what lies outside the box, or outside the ball of its budget, put back inside.

@@ -1,0 +1,22 @@
+"""AutoAttack, the standard version (Croce & Hein, arXiv 2003.01690), of the first 1,000 test images within an
+L-infinity budget of 8/255; summary.json says which attack broke how many.
+
+    ./eval.sh eval-autoattack logs/RUN --gpu 0
+    ./eval.sh eval-autoattack logs/RUN --set attack_options.norm=L2 --set attack_eps_list=[0.5]
+"""
+
+import core
+
+FLAGS = {
+    'task': 'attack',
+    'eid': 'best',  # of a run that keeps none, the last
+    'attack_type': core.AttackType.AUTO_ATTACK,
+    'attack_set': 'test',
+    'attack_N': 1000,
+    'attack_B': 128,
+    'attack_eps_list': [8 / 255],
+    'attack_options': {'norm': 'Linf', 'version': 'standard'},
+}
+
+if __name__ == '__main__':
+    core.app_start(FLAGS)

@@ -1,0 +1,109 @@
+"""AutoAttack: several attacks, each of the images that still stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from .. import checks
+from ..types import did_you_mean, shown
+from .apgd import APGD
+from .base import Attack, Net
+from .fab import FAB
+from .results import Proposal
+from .square import Square
+from .within_budgets import budgets
+
+PARTS: dict[str, Callable[[Net, str, int], Attack]] = {
+    'apgd-ce': lambda net, norm, repeat: APGD(net, repeat=repeat, norm=norm, loss='xent'),
+    'apgd-dlr': lambda net, norm, repeat: APGD(net, repeat=repeat, norm=norm, loss='dlr'),
+    'apgd-t': lambda net, norm, repeat: APGD(net, repeat=1, norm=norm, loss='dlr-targeted'),
+    'fab': lambda net, norm, repeat: FAB(net, repeat=repeat, norm=norm),
+    'fab-t': lambda net, norm, repeat: FAB(net, repeat=1, norm=norm, target_classes=9),
+    'square': lambda net, norm, repeat: Square(net, norm=norm),
+}
+"""The attacks that it can be made of, by the names of the authors; of a network, a norm and a number of restarts."""
+VERSIONS: dict[str, tuple[tuple[str, ...], int]] = {
+    'standard': (('apgd-ce', 'apgd-t', 'fab-t', 'square'), 1),
+    'plus': (('apgd-ce', 'apgd-dlr', 'fab', 'square', 'apgd-t', 'fab-t'), 5),
+    'rand': (('apgd-ce', 'apgd-dlr'), 1),
+}
+"""Attacks, in order, and restarts, of each version."""
+_CLASSES = {'apgd-dlr': 3, 'apgd-t': 4}
+"""How many classes an attack needs; with fewer it is left out, or replaced by ``_INSTEAD``."""
+_INSTEAD = {'apgd-t': 'apgd-dlr'}
+
+
+class AutoAttack(Attack):
+    """The smallest of given budgets within which any of several attacks finds a wrong class (Croce & Hein, arXiv
+    2003.01690).
+
+    An image that an attack breaks is left out of the next ones. Of a network of three classes the targeted DLR, which
+    needs four, gives way to DLR, and with two both are left out.
+
+    Args:
+        model: ``Model``, or any built Keras model that maps images to logits.
+        norm: 'Linf' or 'L2'.
+        eps_list: the budget, or budgets, tried in ascending order; None for those that suit the norm.
+        version: 'standard', APGD with the cross entropy, APGD towards nine classes, FAB towards nine classes, and
+            Square; 'plus', all six attacks with five restarts; 'rand', the two APGD alone, for networks that draw
+            random numbers; or 'custom'.
+        attacks: names of ``PARTS``, in order, with 'custom' alone.
+        repeat: restarts, with 'custom' alone.
+
+    Raises:
+        ValueError: an argument that is not such.
+
+    Attributes:
+        members: the attacks by name, in order. Of a result, ``by`` holds the index of the one that broke an image, and -1
+            of an image that none did, or that is misclassified.
+    """
+
+    has_budgets = True
+    depends_on_scale = True  # APGD up the cross entropy does
+
+    def __init__(self, model: Net, norm: str = 'Linf', eps_list: float | Sequence[float] | None = None,
+                 version: str = 'standard', attacks: Sequence[str] | None = None, repeat: int = 1):
+        super().__init__(model, checks.one_of('norm', norm, ('Linf', 'L2')))
+        given = [eps_list] if isinstance(eps_list, (int, float)) else eps_list
+        self.eps_list = budgets(self.ball, given, self.image_size)
+        names, restarts = self._named(version, attacks, checks.count('repeat', repeat))
+        classes = self.net.output_shape[-1]
+        self.members: dict[str, Attack] = {}
+        for name in names:
+            if classes < _CLASSES.get(name, 2):
+                name = _INSTEAD.get(name, name)
+            if classes >= _CLASSES.get(name, 2) and name not in self.members:
+                self.members[name] = PARTS[name](model, norm, restarts)
+        if not self.members:
+            raise ValueError(f'none of {", ".join(names)} attacks a network of {classes} classes')
+
+    @staticmethod
+    def _named(version: str, attacks: Sequence[str] | None, repeat: int) -> tuple[Sequence[str], int]:
+        if checks.one_of('version', version, (*VERSIONS, 'custom')) != 'custom':
+            if attacks is not None or repeat != 1:
+                raise ValueError(f"attacks and repeat go with version='custom', not with {version!r}")
+            return VERSIONS[version]
+        if isinstance(attacks, str) or not isinstance(attacks, Sequence) or not attacks:
+            raise ValueError(f"version='custom' needs attacks, a list of names of {', '.join(PARTS)}, not "
+                             f'{shown(attacks)}')
+        for name in attacks:
+            if name not in PARTS:
+                raise ValueError(f'there is no attack {shown(name)}; {did_you_mean(name, PARTS)}')
+        return attacks, repeat
+
+    def _run(self, x, y, rng):
+        images, eps, by = np.zeros_like(x), np.full(len(x), np.inf), np.full(len(x), -1)
+        for budget in self.eps_list:
+            for i, part in enumerate(self.members.values()):
+                active = np.flatnonzero(np.isinf(eps))
+                if not len(active):
+                    break
+                if part.has_budgets:
+                    part.eps_list = [budget]
+                found = part.attack(x[active], y[active], rng)
+                broken = found.distances <= budget + self.ball.rounding(budget, x[0].size)
+                images[active[broken]], eps[active[broken]] = found.images[broken], budget
+                by[active[broken]] = i
+        return Proposal(images, np.isfinite(eps), eps, by=by)
