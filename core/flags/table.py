@@ -76,7 +76,8 @@ FLAGS: dict[str, Flag] = {
         recorded=True),
     'arch': Flag(
         'simple_sequential', name_in(ARCHITECTURES), lambda: listed(ARCHITECTURES),
-        'the architecture: layers in a row, a residual network, or a wide residual network as others have released',
+        'the architecture: layers in a row, a residual network, a wide residual one as others have released, or one by its '
+        'width',
         recorded=True),
     'model': Flag(
         None, instance(dict), "a dictionary with the network's description",
