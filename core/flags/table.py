@@ -76,9 +76,8 @@ FLAGS: dict[str, Flag] = {
         recorded=True),
     'arch': Flag(
         'simple_sequential', name_in(ARCHITECTURES), lambda: listed(ARCHITECTURES),
-        'the architecture: layers in a row, a residual network, a wide residual one as others have released, or one by its '
-        'width',
-        recorded=True),
+        'the architecture: layers in a row, a residual network, a wide residual one as others have released, or one by '
+        'its width', recorded=True),
     'model': Flag(
         None, instance(dict), "a dictionary with the network's description",
         'of `simple_sequential`: `description`, `bias_mode`, `init`, `act_type` (`relu`, `linear`, `relu2`); of '

@@ -56,8 +56,8 @@ class AutoAttack(Attack):
         ValueError: an argument that is not such.
 
     Attributes:
-        members: the attacks by name, in order. Of a result, ``by`` holds the index of the one that broke an image, and -1
-            of an image that none did, or that is misclassified.
+        members: the attacks by name, in order. Of a result, ``by`` holds the index of the one that broke an image, and
+            -1 of an image that none did, or that is misclassified.
     """
 
     has_budgets = True
