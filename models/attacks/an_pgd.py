@@ -69,6 +69,8 @@ class ANPGD(Attack):
             with ``first='end'``, a budget above ``most``.
     """
 
+    depends_on_scale = True  # SLM and CW do
+
     def __init__(self, model: Net, norm: str = 'Linf', eps: float | None = None, most: float | None = None,
                  k: int = 100, a: float | None = None, search_steps: int = 10, loss: str = 'slm',
                  search_loss: str = 'lm', first: str = 'half', random_start: bool = True, floor: float = 0.0):

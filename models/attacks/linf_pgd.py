@@ -63,7 +63,7 @@ class LinfPGDAttack(BudgetAttack):
 
     def _propose(self, x, y, done, rng):
         every = self._run(x, y, rng)
-        return Proposal(*(a[~done] for a in every))
+        return Proposal(*(None if a is None else a[~done] for a in every))
 
     def _starts(self, x, active, budget, rng):
         return x[active] + self.ball.draw(x[active].shape, budget, rng)
