@@ -227,7 +227,9 @@ def can_be_done(command: Command) -> bool:
     """Whether a command of the digits, or of a run of theirs, has an end and needs no file that a reader is to give."""
     name = command.words[0]
     of_a_run = name.startswith(('eval', 'figure', 'table')) and name not in STANDS_FOR
-    return not dict(command.options).keys() & {'watch', 'help'} and 'FILE.npz' not in command.text and (
+    if any(of_a_reader in command.text for of_a_reader in ('FILE.npz', 'logs/theirs')):
+        return False
+    return not dict(command.options).keys() & {'watch', 'help'} and (
         of_a_run or name in ('exper-quickstart-digits', 'exper-mma-digits'))
 
 
