@@ -275,13 +275,13 @@ def test_what_cannot_be_run_is_refused_in_one_sentence_and_leaves_no_directory(c
 @pytest.mark.long
 def test_training_as_long_as_so_many_steps_ends_within_an_epoch_which_counts(monkeypatch):
     """6 batches an epoch; attempts that are taken back do not count."""
-    length = {'steps': 20, 'E': 1, 'include_all_rt_loss_in_res': True}
+    length = {'steps': 44, 'E': 1, 'lr': ('loss-based-v1', 0.3, 2.0, 2.0), 'include_all_rt_loss_in_res': True}
     _, attempts = train(**length)
     accepted = [a for a in attempts if a['cmd'] == 'go']
-    assert [len(a['all_rt_loss']) for a in accepted] == [6, 6, 6, 2] and len(attempts) > 4
-    assert Workdir('run').read_flags()['flags']['E'] == 4 and Workdir('run').has_ended()
-    _, whole = train(E=4, include_all_rt_loss_in_res=True, log='whole')
-    assert whole[0]['all_rt_loss'] == attempts[0]['all_rt_loss']
+    assert [len(a['all_rt_loss']) for a in accepted] == [*[6] * 7, 2] and len(attempts) > 8
+    assert Workdir('run').read_flags()['flags']['E'] == 8 and Workdir('run').has_ended()
+    _, whole = train(**{**length, 'steps': None, 'E': 8}, log='whole')
+    assert [a['all_rt_loss'] for a in whole[:7]] == [a['all_rt_loss'] for a in attempts[:7]]
     with monkeypatch.context() as patch, pytest.raises(Stop):
         die_in(patch, 'replace', 9, before=False)
         train(**length, log='killed')
