@@ -155,8 +155,8 @@ def test_a_control_follows_its_schedule_by_steps_or_by_epochs():
 @pytest.mark.parametrize('description, message', [
     ('0.3', "eps must be a finite number of at least 0, not '0.3'"), ({'schedule': None}, "eps lacks its 'value'"),
     ({'value': 1, 'bye': 'step'}, "eps takes no 'bye'; did you mean 'by'"),
-    ({'value': 1, 'by': 'batch'}, "eps: 'by' must be 'step' or 'epoch', not 'batch'"),
-    ({'value': 1, 'schedule': {'type': 'linear'}}, "there is no schedule 'linear'")])
+    ({'value': 1, 'by': 'day'}, "eps: 'by' must be 'step', 'epoch' or 'batch', not 'day'"),
+    ({'value': 1, 'schedule': {'type': 'liner'}}, "there is no schedule 'liner'")])
 def test_a_description_of_a_control_that_is_none_is_answered(description, message):
     with pytest.raises(ValueError, match=message):
         Control('eps', description)
