@@ -176,7 +176,7 @@ def test_every_flag_with_every_nasty_value_runs_or_leaves_no_directory(eagerly, 
         place = Path(f'run-{k}')
         try:
             core.run({**FLAGS, 'train_N': 40, 'test_N': 10, 'B': 20, 'print': False, 'E': 1, 'log': str(place),
-                      'lr_lb': 0.01,  # so that one whose every attempt is rejected ends soon
+                      'lr_lb': 0.2,  # so that one whose every attempt is rejected ends soon
                       name: value})
         except UserError as e:
             assert '\n' not in str(e) and len(str(e)) < 1000
