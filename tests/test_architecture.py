@@ -18,11 +18,11 @@ from models.objectives import objective_of
 ROOT = Path(__file__).resolve().parents[1]
 # Each imports only from those before it, and a package when all that its __init__ takes up comes before.
 MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers', 'archivers', 'losses',
-          'margin_losses', 'climbed_losses', 'margins', 'replicas', 'schedules', 'schedule_ends',
-          'torch_optimizers', 'optimizers', 'augmentation', 'batch', 'chains', 'measures', 'measures.homogeneity', 'networks', 'networks.initializers',
-          'networks.network', 'networks.simple_sequential', 'networks.residual', 'networks.by_width',
-          'networks.wide_residual', 'networks.keras_network', 'stored', 'statistics', 'steps', 'model',
-          'architectures', 'torch_weights', 'measures.spectral', 'measures.certificate', 'measures.kkt',
+          'margin_losses', 'climbed_losses', 'margins', 'replicas', 'schedules', 'schedule_ends', 'torch_optimizers',
+          'optimizers', 'augmentation', 'batch', 'chains', 'measures', 'measures.homogeneity', 'networks',
+          'networks.initializers', 'networks.network', 'networks.simple_sequential', 'networks.residual',
+          'networks.by_width', 'networks.wide_residual', 'networks.keras_network', 'stored', 'statistics', 'steps',
+          'model', 'architectures', 'torch_weights', 'measures.spectral', 'measures.certificate', 'measures.kkt',
           'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks', 'keras_objective']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',

@@ -9,7 +9,9 @@ budget,
 - and that under one step is not more than ``FALLEN`` below what it was then.
 
 The third is not so of a network that training merely broke. What it was 'before' counts from when the budget grew last:
-within a larger budget any network is less robust. Then it lasts until the second holds no longer.
+within a larger budget any network is less robust. A network that was never robust may have learnt to deceive from the
+start: it is called so, too, where the accuracy under one step is more than ``CHASM`` above that under PGD. Then it
+lasts until neither of the first two holds.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 GAP = 0.2
+CHASM = 0.5
 SHARE = 0.5
 LEAST = 0.2
 FALLEN = 0.1
@@ -40,7 +43,11 @@ def judged(eps: float, pgd: float, fgsm: float, last: Mapping[str, Any] | None) 
     best = own if last is None else last.get(BEST, own)
     was_on = last is not None and bool(last.get(ON, False))
     collapsed = best['pgd'] >= LEAST and pgd < SHARE * best['pgd']
-    on = collapsed and (was_on or (fgsm - pgd > GAP and fgsm >= best['fgsm'] - FALLEN))
+    gap = fgsm - pgd
+    if was_on:
+        on = collapsed or gap > GAP
+    else:
+        on = (collapsed and gap > GAP and fgsm >= best['fgsm'] - FALLEN) or gap > CHASM
     if not on and (pgd >= best['pgd'] or eps > best['eps']):
         best = own
     return {ON: on, ONSET: on and not was_on, BEST: best}
@@ -55,10 +62,11 @@ def alarm(eid: int, measured: Mapping[str, Any]) -> str | None:
     """
     for record in measured.values():
         if record.get(ONSET):
-            part, best = part_of(record), record[BEST]
+            part, best = part_of(record), 100 * record[BEST]['pgd']
+            pgd = 100 * record[f'{part}_acc_current']
+            said = f'fell from {best:.1f} % to {pgd:.1f} %' if best > pgd else f'is {pgd:.1f} %'
             return (f'epoch {eid}: catastrophic overfitting, within {record["eps_current"]:.4g}: the {part} accuracy '
-                    f'under PGD fell from {100 * best["pgd"]:.1f} % to {100 * record[f"{part}_acc_current"]:.1f} %, '
-                    f'while under a single step it is {100 * record[f"{part}_acc_fgsm"]:.1f} %; train by more steps '
+                    f'under PGD {said}, while under a single step it is {100 * record[f"{part}_acc_fgsm"]:.1f} %; train by more steps '
                     f"('adversarial'), by 'n-fgsm', or within a smaller budget")
     return None
 

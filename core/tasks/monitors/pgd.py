@@ -35,8 +35,7 @@ class PGDAccuracy(Monitor):
 
     Args:
         part: 'validation' or 'test'; by default the validation images if there are any.
-        images: how many of the part, and how many training images, from the first on; by default 200, or all if there
-            are fewer.
+        images: how many of the part, and how many training images, from the first on; all, where there are fewer.
         eps: a budget to measure within, in place of the objective's; to be given where that has none.
         alarm: whether to look for catastrophic overfitting, see ``overfitting``.
         options: arguments of the attack, ``attacks.LossPGD``, in place of the objective's.
@@ -44,7 +43,7 @@ class PGDAccuracy(Monitor):
 
     _batch = 250
 
-    def __init__(self, model: Model, session: Session, part: str | None = None, images: int | None = None,
+    def __init__(self, model: Model, session: Session, part: str | None = None, images: int = FEW,
                  eps: float | None = None, alarm: bool = True, options: Mapping[str, Any] | None = None):
         super().__init__(model, session)
         objective = adversarial_part(session.model.objective)
@@ -54,8 +53,8 @@ class PGDAccuracy(Monitor):
         self._alarm = flag('alarm', alarm)
         part = part or ('validation' if len(self.dataset.validation[1]) else 'test')
         self._name = {'validation': 'val'}.get(part, part)
-        self._parts = {name: self.images(of, min(FEW, len(self.images(of)[1])) if images is None
-                                         else count('images', images, 1))
+        most = count('images', images, 1)
+        self._parts = {name: tuple(a[:most] for a in self.images(of))
                        for name, of in ((self._name, part), ('train', 'train'))}
         given = {'k': 10, 'a': 0.25, 'losses': ['xent']} if objective is None else objective.measured_by
         self._attack = make({'LOSS_PGD': LossPGD}, {**given, **(options or {}), 'type': 'LOSS_PGD'}, 'attack',
