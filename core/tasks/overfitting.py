@@ -66,8 +66,8 @@ def alarm(eid: int, measured: Mapping[str, Any]) -> str | None:
             pgd = 100 * record[f'{part}_acc_current']
             said = f'fell from {best:.1f} % to {pgd:.1f} %' if best > pgd else f'is {pgd:.1f} %'
             return (f'epoch {eid}: catastrophic overfitting, within {record["eps_current"]:.4g}: the {part} accuracy '
-                    f'under PGD {said}, while under a single step it is {100 * record[f"{part}_acc_fgsm"]:.1f} %; train by more steps '
-                    f"('adversarial'), by 'n-fgsm', or within a smaller budget")
+                    f'under PGD {said}, while under a single step it is {100 * record[f"{part}_acc_fgsm"]:.1f} %; '
+                    f"train by more steps ('adversarial'), by 'n-fgsm', or within a smaller budget")
     return None
 
 
