@@ -57,6 +57,7 @@ def measured_in(path):
     return {line['eid']: line['monitors']['pgd'] for line in Workdir(path).read_history()}
 
 
+@pytest.mark.long
 def test_accuracies_are_those_within_the_budget_of_the_epoch_and_within_the_last(watched):
     found = measured_in(watched)
     assert [record['eps_current'] for record in found.values()] == pytest.approx([0.0, 0.05, 0.1])
@@ -82,12 +83,14 @@ def test_accuracies_are_those_within_the_budget_of_the_epoch_and_within_the_last
     assert found[3]['test_loss_clean'] < found[3]['test_loss_current'] == found[3]['test_loss_final']
 
 
+@pytest.mark.long
 def test_the_line_of_an_epoch_has_the_robust_accuracies(watched):
     record = measured_in(watched)[1]
     assert (f"test_pgd(0)={100 * record['test_acc_clean']:.2f}% test_pgd(0.1)={100 * record['test_acc_final']:.2f}%\n"
             ) in (watched / 'stdout').read_text()
 
 
+@pytest.mark.long
 def test_a_resumed_run_knows_that_it_has_said_so(monkeypatch, capsys):
     """Accuracies are those of a table, by the epoch; the run is stopped after it was told of the first onset."""
     table = iter([(0.6, 0.7), (0.1, 0.9), (0.1, 0.9), (0.5, 0.7), (0.0, 0.9)])

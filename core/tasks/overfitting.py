@@ -62,9 +62,9 @@ def alarm(eid: int, measured: Mapping[str, Any]) -> str | None:
     """
     for record in measured.values():
         if record.get(ONSET):
-            part, best = part_of(record), 100 * record[BEST]['pgd']
-            pgd = 100 * record[f'{part}_acc_current']
-            said = f'fell from {best:.1f} % to {pgd:.1f} %' if best > pgd else f'is {pgd:.1f} %'
+            part, best = part_of(record), record[BEST]['pgd']
+            pgd = f"{100 * record[f'{part}_acc_current']:.1f} %"
+            said = f'fell from {100 * best:.1f} % to {pgd}' if best >= LEAST else f'is {pgd}'
             return (f'epoch {eid}: catastrophic overfitting, within {record["eps_current"]:.4g}: the {part} accuracy '
                     f'under PGD {said}, while under a single step it is {100 * record[f"{part}_acc_fgsm"]:.1f} %; '
                     f"train by more steps ('adversarial'), by 'n-fgsm', or within a smaller budget")
