@@ -16,6 +16,7 @@ FLAGS = {
     'B': 50,
     'model.schedule': None,
     'archive': 4,
+    'monitors': [('pgd', 1, {'images': 100})],
 }
 
 if __name__ == '__main__':

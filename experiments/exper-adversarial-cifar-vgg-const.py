@@ -27,6 +27,7 @@ FLAGS = {
     'E': 200,
     'B': 128,
     'archive': 50,
+    'monitors': [('pgd', 1, {'images': 500})],
     'print': False,
 }
 

@@ -19,6 +19,7 @@ FLAGS = {
     'objective.eps': {'value': 1 / 255, 'by': 'batch', 'schedule': {
         'type': 'cycle_cos', 'eps_min': 0.0, 'eps_max': 16.0, 'ckpt_list': [0, 4, 6, 8], 'max': 8.0}},
     'archive': 2,
+    'monitors': [('pgd', 1, {'images': 100})],
 }
 
 if __name__ == '__main__':

@@ -13,10 +13,12 @@ FLAGS = {
     'objective.eps': 0.15,
     'objective.k': 10,
     'objective.step': 2.5,
-    'lr': 1e-3,
-    'E': 40,
+    'lr': 2e-3,
+    'E': 24,
     'B': 50,
-    'archive': 10,
+    'archive': 6,
+    'threads': 1,
+    'monitors': [('pgd', 1, {'images': 100})],
 }
 
 if __name__ == '__main__':

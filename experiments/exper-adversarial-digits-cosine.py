@@ -8,7 +8,7 @@ import core
 FLAGS = {
     'like': 'exper-adversarial-digits-const',
     'objective.eps': {'by': 'epoch', 'schedule': {
-        'type': 'cycle_cos', 'eps_min': 0.0, 'eps_max': 0.225, 'ckpt_list': [0, 40], 'max': 0.15}},
+        'type': 'cycle_cos', 'eps_min': 0.0, 'eps_max': 0.225, 'ckpt_list': [0, 24], 'max': 0.15}},
 }
 
 if __name__ == '__main__':

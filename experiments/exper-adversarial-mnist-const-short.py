@@ -17,6 +17,7 @@ FLAGS = {
     'B': 50,
     'archive': 'idle',
     'objective.eps': 0.3,
+    'monitors': [('pgd', 1)],
 }
 
 if __name__ == '__main__':

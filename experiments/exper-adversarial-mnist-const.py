@@ -21,6 +21,7 @@ FLAGS = {
     'E': 100,
     'B': 128,
     'archive': 25,
+    'monitors': [('pgd', 1, {'images': 500})],
     'print': False,
 }
 

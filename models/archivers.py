@@ -16,12 +16,16 @@ BETTER = {
     **dict.fromkeys(('loss', 'log_loss', 'test_loss', 'val_loss', 'rt_loss'), 'min'),
     **dict.fromkeys(('acc', 'test_acc', 'val_acc', 'q_min', 'q_bar_min', 'q_bar2_min', 'smoothed_margin',
                      'smoothed_margin2', 'train_margin', 'val_margin', 'test_margin', 'robust_accuracy'), 'max'),
+    **{f'{part}_{what}_{when}': better for part in ('train', 'val', 'test') for what, better in (
+        ('acc', 'max'), ('loss', 'min')) for when in ('clean', 'current', 'final')},
 }
 """Whether a statistic is better smaller, as losses are, or larger, as accuracies and margins; of others one says so."""
 
 HINTS = {
     **dict.fromkeys(('val_loss', 'val_acc'), ' without validation_N'),
     **dict.fromkeys(('train_margin', 'val_margin', 'test_margin'), " without the monitor 'an-pgd' of that part"),
+    **{f'{part}_{what}_{when}': " without the monitor 'pgd' of that part" for part in ('train', 'val', 'test')
+       for what in ('acc', 'loss') for when in ('clean', 'current', 'final')},
     'robust_accuracy': " without the monitor 'robust' or 'an-pgd'",
 }
 """What is missing where a statistic is not recorded."""

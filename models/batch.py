@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,9 @@ class Batch:
     whole: tf.Tensor | None = None
     replicas: Replicas | None = None
     _common_seed: tf.Tensor | None = None
-    _updates: list[tuple[tf.Variable, tf.Tensor, bool]] = field(default_factory=list)
+    _tape: tf.GradientTape | None = None
+    _watched: list[tuple[tf.Tensor, Callable[[tf.Tensor], None]]] = field(default_factory=list)
+    _updates: list[tuple[tf.Variable, tf.Tensor, tf.Tensor | None]] = field(default_factory=list)
 
     def uniform(self, shape: Sequence[int] = (), stream: int = 0) -> tf.Tensor:
         """Random numbers for each image, uniform in [0, 1), float32 [n, *shape]: the same on one device as on several.
@@ -76,20 +78,59 @@ class Batch:
             value: like the variable, and the same on every device; see ``mean``.
         """
         self._in_a_step()
-        self._updates.append((variable, tf.stop_gradient(value), False))
+        self._updates.append((variable, tf.stop_gradient(value), None))
 
-    def update_rows(self, variable: tf.Variable, values: tf.Tensor) -> None:
-        """Gives the rows ``index`` of a variable, one for each image of the training set, their values [n, ...] once
-        the step is taken; on every device those of all of them."""
+    def update_rows(self, variable: tf.Variable, values: tf.Tensor, rows: tf.Tensor | None = None) -> None:
+        """Gives rows of a variable their values [n, ...] once the step is taken; on every device those of all of them.
+
+        Args:
+            variable: one of ``Objective.variables``.
+            values: of the images of this batch, float or integer [n, ...].
+            rows: int32 [n]; None for ``index``, where the variable has a row for each image of the training set.
+                ``places`` is for one that has a row for each place in a batch.
+        """
         self._in_a_step()
-        self._updates.append((variable, tf.stop_gradient(values), True))
+        self._updates.append((variable, tf.stop_gradient(values), self.index if rows is None else rows))
+
+    @property
+    def places(self) -> tf.Tensor:
+        """Each image's place in the whole batch, int32 [n], from 0 on."""
+        replicas, whole = self._in_a_step()
+        return replicas.share(tf.range(tf.size(whole)))
+
+    def watch(self, x: tf.Tensor, then: Callable[[tf.Tensor], None]) -> tf.Tensor:
+        """Has the backward pass of the step, which is one, take the gradient with respect to ``x`` too.
+
+        Args:
+            x: what the losses are then computed from.
+            then: is given the gradient of what is minimised, of the shape of ``x``, and may ``update``.
+
+        Returns:
+            ``x``, to be used in its place.
+        """
+        self._in_a_step()
+        assert self._tape is not None
+        x = tf.identity(tf.stop_gradient(x))
+        self._tape.watch(x)
+        self._watched.append((x, then))
+        return x
+
+    @property
+    def watched(self) -> list[tf.Tensor]:
+        """What ``watch`` was told of; read by the step."""
+        return [x for x, _ in self._watched]
+
+    def tell(self, gradients: Sequence[tf.Tensor]) -> None:
+        """Hands on the gradients of ``watched``; called by the step."""
+        for (_, then), gradient in zip(self._watched, gradients):
+            then(gradient)
 
     def apply_updates(self) -> None:
         """Does what ``update`` and ``update_rows`` were told; called by the step."""
         replicas, whole = self._in_a_step()
-        for variable, value, by_row in self._updates:
-            if by_row:
-                replicas.assign_rows(variable, self.index, value, whole)
+        for variable, value, rows in self._updates:
+            if rows is not None:
+                replicas.assign_rows(variable, rows, value, whole)
             else:
                 replicas.assign(variable, value)
 

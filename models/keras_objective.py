@@ -65,6 +65,9 @@ class ObjectiveModel(keras.Model):
         if not hasattr(objective, 'losses') or not hasattr(objective, 'controls') or isinstance(objective, type):
             raise ValueError('objective must be one of models.objectives, such as MMA(hinge=0.3), not '
                              f'{shown(objective)}')
+        if getattr(objective, 'replays', 1) > 1:
+            raise ValueError(f'{type(objective).__name__} takes several steps on each batch, which fit does not; train '
+                             'by it in a run, or with models.Model')
         self.net, self.objective = net, objective
         self.images = None if images is None else checks.count('images', images)
         self._seed = None if seed is None else checks.count('seed', seed, 0)

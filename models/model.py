@@ -103,16 +103,18 @@ class Model(Steps, Statistics, Stored):
         self._prepare_steps()
         self._prepare_statistics()
 
-    def minimise(self, objective: Minimised | Callable[..., tf.Tensor], images: int = 0) -> None:
+    def minimise(self, objective: Minimised | Callable[..., tf.Tensor], images: int = 0, batch: int = 0) -> None:
         """Makes training minimise another objective than the cross entropy; to be called before training.
 
         Args:
             objective: an ``objectives.Objective``, or a function from ``net``, images [N, H, W, C], labels [N] and
                 whether it trains (True), to the losses of the samples, float64 [N].
             images: how many there are in the training set, for objectives that keep something of each.
+            batch: how many images a batch has at most, for objectives that keep something of each place in it.
 
         Raises:
-            ValueError: the model has a frame, which is one of the cross entropy.
+            ValueError: the model has a frame, which is one of the cross entropy; or an objective that keeps something
+                of each place in a batch is not told how many there are.
         """
         if self.train_mode is TrainMode.USE_FRAME:
             raise ValueError('the frame of train_mode=USE_FRAME is one of the cross entropy; another objective trains '
@@ -120,7 +122,8 @@ class Model(Steps, Statistics, Stored):
         owner: Any = getattr(objective, '__self__', objective)  # of the method ``losses``, too
         with self.replicas.strategy.scope():
             if hasattr(owner, 'controls'):
-                owner.build(self.net, images)
+                built: Any = owner  # what keeps something of each place in a batch is told how many there are
+                built.build(self.net, images, **({'batch': batch} if getattr(owner, 'per_place', False) else {}))
                 self.objective = owner
             else:
                 self.objective = _Function(objective)

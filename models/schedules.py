@@ -208,7 +208,12 @@ class Control:
         if self.by not in _UNITS:
             raise ValueError(f"{name}: 'by' must be {', '.join(map(repr, _UNITS[:-1]))} or {_UNITS[-1]!r}, not "
                              f'{shown(self.by)}')
-        self.schedule: Schedule | None = schedule_of(given.get('schedule'))
+        self.description = given.get('schedule')
+        self.schedule: Schedule | None = schedule_of(self.description)
+
+    def time(self, steps: np.ndarray, per_epoch: int) -> np.ndarray:
+        """The points of time that the schedule is asked for; see ``__call__`` for the arguments."""
+        return {'step': steps, 'epoch': steps // per_epoch, 'batch': steps / per_epoch}[self.by]
 
     def __call__(self, steps: np.ndarray, per_epoch: int) -> np.ndarray:
         """The number at each step.
@@ -220,8 +225,7 @@ class Control:
         Returns:
             float64 [n].
         """
-        time = {'step': steps, 'epoch': steps // per_epoch, 'batch': steps / per_epoch}[self.by]
-        factor = 1.0 if self.schedule is None else self.schedule(time)
+        factor = 1.0 if self.schedule is None else self.schedule(self.time(steps, per_epoch))
         return np.broadcast_to(np.float64(self.value) * factor, len(steps))
 
 

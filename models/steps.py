@@ -55,7 +55,7 @@ class Steps(Stored):
         done = 0
         for i in tf.range(n):
             k = first + i
-            seed, step = tf.stack([noise, k]), taken + tf.cast(k, tf.int64)
+            seed, step = tf.stack([noise, k // self.replays]), taken + tf.cast(k, tf.int64)
             controlled = {name: values[k] for name, values in controls.items()}
             loss = self.replicas.sum(self._step, x, y, batches[k], rates[k], controlled, seed, step, log_frame)
             batch_losses = batch_losses.write(i, loss)
@@ -71,20 +71,33 @@ class Steps(Stored):
         if self.augment is not None:
             draws = tf.random.stateless_uniform([tf.size(batch), DRAWS], seed)
             images = self.augment(images, tf.gather(draws, self.replicas.share(tf.range(tf.size(batch)))))
+        tape = tf.GradientTape()
         given = None if self.objective is None else Batch(
             self.net, images, labels, True, share, self.replicas.own_seed(tf.random.fold_in(seed, OBJECTIVE)), step,
-            controls, batch, self.replicas, seed)
-        with tf.GradientTape() as tape:
+            controls, batch, self.replicas, seed, tape)
+        with tape:
             loss = self.replicas.mean(self._losses(images, labels, given, log_frame), batch)
             if self.weight_decay:
                 loss += self._decay(log_frame) / self.replicas.count
             # The rate multiplies the float64 loss, not the gradient: float32 gradients then already carry it, and
             # neither under- nor overflow when the frame is far from 1.
             scaled = rate * loss if self.optimizer is None else loss
-        self._update(tape.gradient(scaled, self.vars, unconnected_gradients='zero'), rate)
+        watched = [] if given is None else given.watched
+        gradients = tape.gradient(scaled, [*self.vars, *watched], unconnected_gradients='zero')
+        self._update(gradients[:len(self.vars)], rate)
         if given is not None:
+            given.tell(gradients[len(self.vars):])
             given.apply_updates()
         return loss
+
+    @property
+    def replays(self) -> int:
+        """Steps that are taken on each batch, one after the other."""
+        return getattr(self.objective, 'replays', 1)
+
+    def steps_of(self, images: int, batch_size: int) -> int:
+        """Steps in an epoch of so many images."""
+        return images // batch_size * self.replays
 
     def _losses(self, x, y, batch: Batch | None, log_frame) -> tf.Tensor:
         """Per-sample loss of a training step, float64 [n] in frame units; the batch is what an objective is given."""
@@ -117,7 +130,8 @@ class Steps(Stored):
         """One epoch of mini-batch gradient descent; images beyond the last full batch are left out.
 
         A step's loss is measured before its update, in the same pass. Weights are updated in place, also when the epoch
-        fails: ``keep`` before and ``roll_back`` after.
+        fails: ``keep`` before and ``roll_back`` after. An objective may have each batch replayed: then so many steps
+        are taken on it one after the other, each counted, with the same augmentation.
 
         Args:
             x: images, float32 [N, H, W, C]; pass a tensor to keep the data set on the device.
@@ -134,7 +148,7 @@ class Steps(Stored):
                 for the number of steps taken before.
 
         Returns:
-            float64 [N // batch_size], the loss of each batch in frame units.
+            float64 [N // batch_size * replays], the loss of each step in frame units.
 
         Raises:
             NumericalFailure: a batch loss above ``loss_ub`` or not finite, or weights that are not finite. A gradient
@@ -147,10 +161,11 @@ class Steps(Stored):
         if (log_frame is not None) != (self.train_mode is TrainMode.USE_FRAME):
             raise ValueError(f'train_mode is {self.train_mode.name}, so log_frame must '
                              f'{"be None" if log_frame is not None else "be given"}')
-        steps = len(order) // batch_size
+        count, steps = len(order) // batch_size, self.steps_of(len(order), batch_size)
         if steps == 0:
             raise ValueError(f'a batch of {batch_size} is larger than the training set of {len(order)}')
-        batches = tf.constant(np.reshape(order[:steps * batch_size], (steps, batch_size)), tf.int32)
+        rows = np.reshape(order[:count * batch_size], (count, batch_size))
+        batches = tf.constant(np.repeat(rows, self.replays, axis=0), tf.int32)
         taken = self._steps_taken + np.arange(steps)
         factors = 1.0 if self.schedule is None else self.schedule(taken, steps)
         controls = {} if self.objective is None else {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import ADVERSARIAL, reference_json
 
+from models.schedule_ends import note_on_end
 from models.schedules import Control, rate_control, schedule_of
 
 REFERENCE = reference_json('schedules', ADVERSARIAL)
@@ -78,3 +79,32 @@ def test_numbers_follow_steps_epochs_or_batches():
 def test_what_is_no_schedule_is_refused_in_a_sentence(description, message):
     with pytest.raises(ValueError, match=message):
         schedule_of(description)
+
+
+COSINE = {'type': 'cycle_cos', 'eps_min': 0.0, 'eps_max': 0.4, 'ckpt_list': [0, 10]}
+
+
+@pytest.mark.parametrize('schedule, by, epochs, want', [
+    (COSINE, 'epoch', 10, None), (COSINE, 'batch', 10, None), (('cycle_cos', 0.0, 0.4, [0, 10]), 'epoch', 10, None),
+    (COSINE, 'epoch', 12, 'the schedule cycle_cos ends at epoch 10, and the run at 12: from there on it stays at 0.8'),
+    (COSINE, 'step', 2, 'the run ends at step 8, before the schedule cycle_cos does, at 10: the last value is'),
+    ({**COSINE, 'max': 0.2}, 'epoch', 8, None),
+    ({'type': 'cosine', 'decay_steps': 20}, 'step', 6, 'the schedule cosine ends at step 20, and the run at 24'),
+    ({'type': 'linear', 'start_v': 0.0, 'slope': 1.0}, 'epoch', 9, None)])
+def test_a_schedule_that_ends_before_or_after_the_run_is_told_of(schedule, by, epochs, want):
+    """Of 4 steps an epoch; where the values are the same nonetheless, nothing is said."""
+    note = note_on_end(Control('eps', {'value': 2, 'schedule': schedule, 'by': by}), 4 * epochs, 4)
+    assert note == want if want is None else note.startswith(want)
+
+
+@pytest.mark.parametrize('points, by, epochs, fits', [([0, 10], 'epoch', 10, True), ([0, 10], 'batch', 10, True),
+                                                      ([0, 10], 'epoch', 11, False), ([2, 10], 'epoch', 10, False)])
+def test_a_schedule_that_says_nothing_of_a_part_of_the_run_is_refused(points, by, epochs, fits):
+    """Where the released code stops."""
+    jumps = {'type': 'cycle_jump', 'start_v': 1.0, 'power': 0.5, 'drop_point_list': [0.5], 'ckpt_list': points}
+    control = Control('rate', {'schedule': jumps, 'by': by})
+    if fits:
+        assert note_on_end(control, 4 * epochs, 4) is None
+    else:
+        with pytest.raises(ValueError, match=f'go from epoch {points[0]} to 10, and the run from 0 to {epochs}'):
+            note_on_end(control, 4 * epochs, 4)

@@ -58,8 +58,8 @@ class Training:
         resume: whether to go on with the run in ``workdir``, if it got far enough to be gone on with.
         agree: what all workers of the run are to go by, of what each calls this with.
         seed: whole numbers that, with an epoch and a retry, are the seed of what its steps draw.
-        monitors: called with each epoch that is accepted, before it is recorded; what to record of the network as it
-            is then, None for nothing.
+        monitors: called with each epoch that is accepted, and the records of those before it; what to record of the
+            network as it is then, None for nothing.
     """
 
     model: Model
@@ -74,7 +74,7 @@ class Training:
     resume: bool = False
     agree: Callable[[Any], Any] = lambda value: value
     seed: Sequence[int] = (0,)
-    monitors: Callable[[int], dict[str, Any] | None] = lambda eid: None
+    monitors: Callable[[int, Records], dict[str, Any] | None] = lambda eid, records: None
 
     def __post_init__(self) -> None:
         self.records = Records()
@@ -192,7 +192,7 @@ class Training:
                 self._record(info, failure, 'stop', None)
                 raise UserError(f'epoch {eid}: {f"{failure}; " if failure else ""}{e}') from None
             accepted = cmd == 'go'
-            if accepted and (measured := self.monitors(eid)) is not None:
+            if accepted and (measured := self.monitors(eid, self.records)) is not None:
                 info['monitors'] = self.agree(measured)
             if accepted and (recorded := self.model.objective_record()):
                 info['objective'] = recorded
@@ -202,6 +202,7 @@ class Training:
                     log_frame = self._accept(info)
                     self._commit(log_frame, next_lr)
                     self._tell.accepted(info)
+                    self._tell.alarms(info)
                     self._remove_superseded()
                     if self.on_accepted is not None:
                         self.on_accepted(info, retry + 1)
@@ -221,9 +222,10 @@ class Training:
         start = time.perf_counter()
         order = self.permutations(eid, retry, self._attempts)
         if self.settings.steps is not None:
-            order = order[:(self.settings.steps - self.model.steps_taken) * self.settings.B]
+            left = self.settings.steps - self.model.steps_taken
+            order = order[:-(-left // self.model.replays) * self.settings.B]
         self._attempts += 1
-        steps = len(order) // self.settings.B
+        steps = self.model.steps_of(len(order), self.settings.B)
         info: EpochInfo = {'eid': eid, 'all_rt_loss': None, 'lr': lr, 'log_frame': log_frame, 'stats': None}
         failure = None
         x, y = self.dataset[0]

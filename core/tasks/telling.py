@@ -14,6 +14,7 @@ from models import EpochInfo
 
 from .. import progress
 from ..workdir import Workdir
+from .overfitting import alarm, in_a_line
 
 EVERY = 1.0
 """Seconds from one line of an accepted epoch to the next, at least."""
@@ -45,6 +46,11 @@ class Original:
 
     def accepted(self, info: EpochInfo) -> None:
         """The attempt is kept."""
+
+    def alarms(self, info: EpochInfo) -> None:
+        """What the monitors saw that a person should know at once, after the epoch was accepted."""
+        if (sentence := alarm(info['eid'], info.get('monitors', {}))) is not None:
+            progress.say(sentence)
 
     def written(self, path: Path, how: str) -> None:
         """A model was archived, or res updated."""
@@ -95,10 +101,16 @@ class Brief(Original):
         else:
             self._waiting = info
 
+    def alarms(self, info: EpochInfo) -> None:
+        if alarm(info['eid'], info.get('monitors', {})) is not None and self._waiting is not None:
+            self._tell(self._waiting)
+        super().alarms(info)
+
     def _tell(self, info: EpochInfo) -> None:
         stats = info['stats']
         progress.say(f"epoch #{info['eid']}: loss={scientific(log_loss(info))} acc={100 * stats['acc']:.2f}% "
-                     f"test_acc={100 * stats['test_acc']:.2f}% margin={margin(stats)[1]:.3e}")
+                     f"test_acc={100 * stats['test_acc']:.2f}% margin={margin(stats)[1]:.3e}"
+                     f"{in_a_line(info.get('monitors', {}))}")
         self._last, self._waiting = time.monotonic(), None
 
     def written(self, path: Path, how: str) -> None:

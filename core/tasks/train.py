@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from models import AUGMENTATIONS, Archiver, LRScheduler, TrainMode
+from models.objectives import Objective
+from models.schedule_ends import note_on_end
 
 from .. import progress
 from ..errors import UserError, about
@@ -37,7 +39,7 @@ class Train(Task):
         session, flags = self.session, self.flags
         scheduler, archiver, permutations, monitors = self.prepare()
         if flags['steps'] is not None:
-            flags['E'] = -(-flags['steps'] // (len(session.dataset.train[1]) // flags['B']))
+            flags['E'] = -(-flags['steps'] // session.model.steps_of(len(session.dataset.train[1]), flags['B']))
         settings = TrainingSettings(**{k: flags[k] for k in TrainingSettings.__dataclass_fields__})
         resume = flags['resume'] is not None
         record = {**session.record(), 'config': session.config}
@@ -78,7 +80,8 @@ class Train(Task):
         if objective is not None:
             with about('objective'):
                 objective.layers(model.net)  # refuses a network before anything is written
-                model.minimise(objective, len(session.dataset.train[1]))
+                model.minimise(objective, len(session.dataset.train[1]), flags['B'])
+        self._compare_with_schedules(objective)
         if flags['init_weights'] is not None:
             load_initial_weights(model, flags['init_weights'])
         monitors = Monitors(session, flags['monitors'])
@@ -87,6 +90,23 @@ class Train(Task):
                             *monitors.statistics()])
         self._require_finite_start()
         return scheduler, archiver, permutations_of(session), monitors
+
+    def _compare_with_schedules(self, objective: Objective | None) -> None:
+        """Notes which schedules end before the run does, or after it.
+
+        Raises:
+            UserError: one says nothing of a part of the run.
+        """
+        session, rate = self.session, self.session.model.schedule
+        per_epoch = session.model.steps_of(len(session.dataset.train[1]), self.flags['B'])
+        steps = self.flags['steps'] or self.flags['E'] * per_epoch
+        controls = {'model.schedule': rate} if rate is not None else {}
+        if objective is not None:
+            controls.update({f'objective, {name}': control for name, control in objective.schedules().items()})
+        for name, control in controls.items():
+            with about(name):
+                if (note := note_on_end(control, steps, per_epoch)) is not None:
+                    session.notes.append(f'{name}: {note}')
 
     def _require_finite_start(self) -> None:
         """Sees that the initial weights give numbers.

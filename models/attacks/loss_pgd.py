@@ -11,7 +11,8 @@ import tensorflow as tf
 from .. import checks
 from ..margin_losses import MARGIN_LOSSES, MarginLoss, soft_logit_margin
 from . import ops
-from .base import Net
+from .balls import Rng
+from .base import Net, rng_of
 from .compiled import IMAGES, LABELS, PER_IMAGE, compiled
 from .descent import Way, descend
 from .step_starts import STARTS, Starting, starting_ball_of  # noqa: F401  (STARTS: for objectives)
@@ -64,6 +65,7 @@ class LossPGD(BudgetAttack):
             self.repeat = len(self.losses)
         self._by_restart = [name for name, share in zip(self.losses, np.array_split(range(self.repeat), len(losses)))
                             for _ in share]
+        self._ended = compiled(self.perturb_from, IMAGES, IMAGES, LABELS, PER_IMAGE)
         self._by_loss = {name: compiled(partial(self._evaluated_with, self._climbed(name, own_length)),
                                         IMAGES, IMAGES, LABELS, PER_IMAGE) for name in self.losses}
 
@@ -77,6 +79,31 @@ class LossPGD(BudgetAttack):
     def _way_up(self, loss: MarginLoss, x: tf.Tensor, y: tf.Tensor) -> Way:
         logits, gradient = ops.value_and_gradient(self.quick_net, x, lambda z: loss(z, y))
         return Way(-gradient, ops.linf_norm(gradient) == 0, logits)
+
+    # ---- images of a given size ----
+
+    def of_size(self, images: np.ndarray, labels: np.ndarray, eps: float, rng: Rng | int | None = None) -> np.ndarray:
+        """The images where all ``k`` steps up the first loss end within the budget ``eps``, whether they fool the
+        network or not: what adversarial training makes of them.
+
+        Args:
+            images: floats in [0, 1], [N, H, W, C].
+            labels: the right classes, integers [N], or one-hot [N, num_labels].
+            eps: the budget, a finite number of at least 0, in the attack's norm.
+            rng: of the random start.
+
+        Returns:
+            float32 [N, H, W, C].
+
+        Raises:
+            ValueError: images, labels or a budget that are not such.
+        """
+        eps = checks.number('eps', eps, strict=False)
+        x, y, _ = self._checked(images, labels)
+        each = np.full(len(x), eps, np.float32)
+        uniform = rng_of(rng).uniform(size=x.shape).astype(np.float32) if self.random_start else None
+        start = x if uniform is None else self.ball.start(x, each, uniform).numpy()
+        return self._ended(start, x, y, each)[0]
 
     # ---- evaluations ----
 

@@ -12,9 +12,12 @@ from ..types import shown
 from .adversarial import Adversarial
 from .base import Objective
 from .cross_entropy import CrossEntropy
+from .fgsm_rs import FGSMRS
+from .free import Free
 from .large_margin import Distances, LargeMargin, boundary_distances, large_margin_losses
 from .mma import MMA
 from .moments import twice_differentiable_moments
+from .n_fgsm import NFGSM
 from .passes import ForwardPass, forward_pass, layers_of
 from .released_large_margin import ReleasedLargeMargin, released_distances, released_large_margin_losses
 from .weighted import Weighted
@@ -24,6 +27,9 @@ OBJECTIVES: dict[str, type[Objective]] = {
     'large-margin': LargeMargin,
     'large-margin-released': ReleasedLargeMargin,
     'adversarial': Adversarial,
+    'fgsm-rs': FGSMRS,
+    'n-fgsm': NFGSM,
+    'free': Free,
     'mma': MMA,
 }
 """Names of objectives, for config files."""
@@ -60,8 +66,16 @@ def objective_of(description: Any) -> Objective:
     return make(OBJECTIVES, description, 'objective')
 
 
+def adversarial_part(objective: Any) -> Adversarial | None:
+    """What of an objective trains against perturbations within a budget: itself, the first such term of a sum, or
+    None."""
+    terms = [term for _, term in objective.terms] if isinstance(objective, Weighted) else [objective]
+    return next((term for term in terms if isinstance(term, Adversarial)), None)
+
+
 __all__ = [
-    'Adversarial', 'CrossEntropy', 'Distances', 'ForwardPass', 'LargeMargin', 'MMA', 'OBJECTIVES', 'Objective',
-    'ReleasedLargeMargin', 'Weighted', 'boundary_distances', 'forward_pass', 'large_margin_losses', 'layers_of',
-    'objective_of', 'released_distances', 'released_large_margin_losses', 'twice_differentiable_moments',
+    'Adversarial', 'CrossEntropy', 'Distances', 'FGSMRS', 'ForwardPass', 'Free', 'LargeMargin', 'MMA', 'NFGSM',
+    'OBJECTIVES', 'Objective', 'ReleasedLargeMargin', 'Weighted', 'adversarial_part', 'boundary_distances',
+    'forward_pass', 'large_margin_losses', 'layers_of', 'objective_of', 'released_distances',
+    'released_large_margin_losses', 'twice_differentiable_moments',
 ]

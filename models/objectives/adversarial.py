@@ -20,6 +20,9 @@ from .attacking import Attacking, losses_by_name
 from .base import as_batch
 from .labels import nan_for_no_class
 
+LEAST_STEPS = 10
+"""Of a PGD that robustness is measured by: one step is what a network can learn to deceive."""
+
 
 class Adversarial(Attacking[LossPGD]):
     """The loss of every image where PGD within a budget ends, right images and wrong ones alike.
@@ -67,8 +70,16 @@ class Adversarial(Attacking[LossPGD]):
     def build(self, net: keras.Model, images: int) -> None:
         self.attack_on(net)
 
-    def controls(self, steps: np.ndarray, per_epoch: int) -> Mapping[str, np.ndarray]:
-        return {'eps': self.eps(steps, per_epoch)}
+    def schedules(self) -> Mapping[str, Control]:
+        return {'eps': self.eps}
+
+    @property
+    def measured_by(self) -> dict[str, Any]:
+        """The arguments of the ``attacks.LossPGD`` that robustness within the budget is measured by: its own, or, of
+        an objective whose attack has too few steps to be believed, ten steps of a quarter of the budget."""
+        if self._attack_options['k'] >= LEAST_STEPS:
+            return dict(self._attack_options)
+        return {'k': LEAST_STEPS, 'a': 2.5 / LEAST_STEPS, 'norm': self.norm, 'losses': ['xent']}
 
     def losses(self, batch: Batch | keras.Model, x: Any = None, y: Any = None, training: bool = True) -> tf.Tensor:
         batch = as_batch(batch, x, y, training)
@@ -79,14 +90,16 @@ class Adversarial(Attacking[LossPGD]):
     def adversaries(self, batch: Batch) -> tf.Tensor:
         """The images of a batch where PGD ends, float32 [n, H, W, C]; constants to a tape. Outside of a training step
         the budget is that of the first."""
-        attack = self.attack_on(batch.net)
         x = tf.cast(batch.x, tf.float32)
         y = tf.cast(tf.reshape(batch.y, [-1]), tf.int64)
         y = tf.clip_by_value(y, 0, batch.net.output_shape[-1] - 1)  # what is no class is told by its loss
-        eps = tf.fill(tf.shape(y), tf.cast(batch.controls.get('eps', self._first), tf.float32))
-        start = attack.ball.start(x, eps, batch.uniform_like(x)) if attack.random_start else x
-        return tf.stop_gradient(attack.perturb_from(start, x, y, eps))
+        return tf.stop_gradient(self._attacked(batch, x, y, tf.fill(tf.shape(y), self._budget(batch))))
 
-    @property
-    def _first(self) -> float:
-        return float(self.eps(np.zeros(1, np.int64), 1)[0])
+    def _attacked(self, batch: Batch, x: tf.Tensor, y: tf.Tensor, eps: tf.Tensor) -> tf.Tensor:
+        attack = self.attack_on(batch.net)
+        start = attack.ball.start(x, eps, batch.uniform_like(x)) if attack.random_start else x
+        return attack.perturb_from(start, x, y, eps)
+
+    def _budget(self, batch: Batch) -> tf.Tensor:
+        first = float(self.eps(np.zeros(1, np.int64), 1)[0])
+        return tf.cast(batch.controls.get('eps', first), tf.float32)

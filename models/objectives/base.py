@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..batch import Batch
+from ..schedules import Control
 from .passes import ForwardPass, forward_pass
 
 
@@ -24,7 +25,7 @@ class Objective:
 
     It may have state, which training keeps, rolls back, saves and resumes with the weights: ``build`` makes it,
     ``variables`` names it, and ``Batch.update`` changes it. And it may have numbers that follow schedules:
-    ``controls``.
+    ``schedules``.
 
     Keras saves it by its arguments, which are remembered; a class of one's own is to be registered with
     ``keras.saving.register_keras_serializable``.
@@ -32,11 +33,16 @@ class Objective:
     Attributes:
         second_order: whether the losses differentiate through a gradient of the network.
         per_image: whether it keeps something of each image of the training set, by the image's number.
+        per_place: whether it keeps something of each place in a batch; ``build`` is then told ``batch``, how many
+            images that has at most.
+        replays: how many steps are taken on each batch, one after the other; each is one step to whatever counts them.
         in_the_box: whether it needs images in [0, 1].
     """
 
     second_order: bool = False
     per_image: bool = False
+    per_place: bool = False
+    replays: int = 1
     in_the_box: bool = False
     _arguments: dict[str, Any] | None = None
 
@@ -65,8 +71,13 @@ class Objective:
         """The state that training changes, by names without a '/'; none unless overridden."""
         return {}
 
+    def schedules(self) -> Mapping[str, Control]:
+        """The numbers that may follow schedules, by name; none unless overridden."""
+        return {}
+
     def controls(self, steps: np.ndarray, per_epoch: int) -> Mapping[str, np.ndarray]:
-        """Numbers that change in the course of training, for ``Batch.controls``; none unless overridden.
+        """Numbers that change in the course of training, for ``Batch.controls``: those of ``schedules``, unless
+        overridden.
 
         Args:
             steps: int64 [n], how many steps were taken before each of those that are coming.
@@ -75,7 +86,7 @@ class Objective:
         Returns:
             float64 [n] by name; see ``schedules.Control``.
         """
-        return {}
+        return {name: control(steps, per_epoch) for name, control in self.schedules().items()}
 
     def record(self) -> Mapping[str, Any]:
         """What history says of the state after an epoch: numbers, lists and dictionaries of them; nothing unless

@@ -41,16 +41,17 @@ class Weighted(Objective):
         if not self.terms:
             raise ValueError('at least one objective must have a weight above 0')
         self._own = [type(objective).losses is not Objective.losses for _, objective in self.terms]
-        for name in ('second_order', 'per_image', 'in_the_box'):
+        for name in ('second_order', 'per_image', 'per_place', 'in_the_box'):
             setattr(self, name, any(getattr(objective, name) for _, objective in self.terms))
+        self.replays = max(objective.replays for _, objective in self.terms)
 
     def layers(self, net: keras.Model) -> tuple[str, ...]:
         """The activations that any of the objectives reads."""
         return tuple(dict.fromkeys(name for _, objective in self.terms for name in objective.layers(net)))
 
-    def build(self, net: keras.Model, images: int) -> None:
+    def build(self, net: keras.Model, images: int, batch: int = 0) -> None:
         for _, objective in self.terms:
-            objective.build(net, images)
+            objective.build(net, images, **({'batch': batch} if objective.per_place else {}))
 
     def variables(self) -> Mapping[str, tf.Variable]:
         return {f'{i}.{name}': v for i, (_, objective) in enumerate(self.terms)
@@ -62,6 +63,11 @@ class Weighted(Objective):
     def record(self) -> Mapping[str, Any]:
         """Of all objectives; of several of a name, the first."""
         return {name: said for _, objective in reversed(self.terms) for name, said in objective.record().items()}
+
+    def schedules(self) -> Mapping[str, Control]:
+        """Of the weights, and of the objectives by their own names; of several of a name, the first."""
+        own = {name: c for _, objective in reversed(self.terms) for name, c in objective.schedules().items()}
+        return {**own, **{f'{i}.{_WEIGHT}': c for i, c in enumerate(self._weights)}}
 
     def controls(self, steps: np.ndarray, per_epoch: int) -> Mapping[str, np.ndarray]:
         found = {}
