@@ -29,6 +29,7 @@ from .flag import (
     paths,
     source,
     switch,
+    switch_or_path,
 )
 
 _registered_types: dict[str, Enum] = {}
@@ -143,6 +144,10 @@ FLAGS: dict[str, Flag] = {
     'eid': Flag(
         'last', epochs, "an epoch, a list of epochs, 'last', 'best' or 'all'",
         "the archived epochs that are measured, or trained on from; 'best' is the last of a run that keeps no best"),
+    'ensemble': Flag(
+        False, switch_or_path, 'True or False, or a directory',
+        'whether several runs that are measured are one network, which predicts by their mean probability; its '
+        'directory is beside them, or this one'),
     'attack_type': Flag(
         AttackType['L_2'], attack_type, lambda: listed(ATTACKS),
         "`L_2` is Carlini and Wagner's, `L_INF` the original's PGD; `FGSM` and `IFGSM` also make the images of "

@@ -20,14 +20,16 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, writing
 from .evaluations import Evaluated
 from .files import new_directory
 from .locks import locked
@@ -70,6 +72,29 @@ class Workdir(Records, Models, Evaluated):
         except OSError as e:
             raise UserError(f'cannot write in the directory {path or parent}: {e.strerror}') from None
         return self
+
+    @classmethod
+    @contextmanager
+    def whole(cls, path: Path) -> Iterator[Workdir]:
+        """A directory to fill, which appears at ``path`` whole or not at all; if another process was faster, that one's
+        stays.
+
+        Raises:
+            UserError: the directory cannot be made, or there is something else.
+        """
+        self = cls(path.with_name(f'.{path.name}-{socket.gethostname()}-{os.getpid()}'))
+        with writing(path):
+            self.path.mkdir(parents=True)
+        try:
+            yield self
+            try:
+                with writing(path):
+                    os.rename(self.path, path)
+            except UserError:
+                if not cls(path).flags_path.exists():
+                    raise
+        finally:
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def discard(self) -> None:
         """Removes the directory, if ``create`` made it and nothing has been written since."""
@@ -127,8 +152,9 @@ class Workdir(Records, Models, Evaluated):
                 *((str(p), s.st_mtime_ns, s.st_size) for p in paths if p.exists() for s in [p.stat()]))
 
     def has_ended(self) -> bool:
-        """Whether a run has accepted its last epoch."""
-        return self.flags_path.exists() and self.last_epoch() >= self.read_flags()['flags']['E']
+        """Whether a run has accepted its last epoch; an ensemble has none."""
+        return self.is_ensemble() or (
+            self.flags_path.exists() and self.last_epoch() >= self.read_flags()['flags']['E'])
 
 
 class Onlooker(Workdir):
