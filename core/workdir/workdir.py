@@ -14,6 +14,7 @@ An evaluation's, logs/<experiment>/<date>/<evaluation>/<date>/, has besides stdo
 
         parts/<eid>-<n>.npz the results of the batch that begins at image n
         summary.json        medians, means, quantiles, accuracies under attack
+        adversarial.npz     a data set, if it made one
 """
 
 from __future__ import annotations
@@ -130,12 +131,12 @@ class Workdir(Records, Models, Evaluated):
         return [Workdir(path.parent) for path in sorted(self.path.glob(f'*/*/{self.flags_path.name}'))]
 
     def runs(self) -> list[Workdir]:
-        """This run, or else the runs anywhere below this directory, by path.
+        """This run or ensemble, or else the runs anywhere below this directory, by path.
 
         Raises:
             UserError: there are none.
         """
-        if self.flags_path.exists() and self.history_path.exists():
+        if (self.flags_path.exists() and self.history_path.exists()) or self.is_ensemble():
             return [self]
         found = [Workdir(path.parent) for path in sorted(self.path.rglob(self.flags_path.name))]
         runs = [run for run in found if run.history_path.exists()]
@@ -182,6 +183,9 @@ class Onlooker(Workdir):
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         pass
+
+    def write_set(self, arrays: dict[str, Any]) -> Path:
+        return self.set_path
 
     def write_model(self, eid: int, save: Callable[[Path], None]) -> Path:
         return self.model_path(eid)
