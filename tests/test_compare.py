@@ -89,6 +89,7 @@ def keras_weights(path):
     return keras.saving.load_model(path).get_weights()
 
 
+@pytest.mark.long
 def test_the_perturbations_are_those_of_the_attack_on_each_network(runs):
     """A run compared with a copy of itself has cosines of 1; of an attack that changed nothing there are none."""
     shutil.copytree('run1', 'copy')

@@ -78,6 +78,7 @@ def attacked(net, case, labels):
 ROWS = slice(*SETTINGS['images'])
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('name', ['linf', 'l2'])
 def test_pgd_on_an_ensemble_ends_where_the_released_one_does(name, nets, eagerly):
     net, case = nets['A, B'], CASES[name]
@@ -93,7 +94,8 @@ def test_pgd_on_an_ensemble_ends_where_the_released_one_does(name, nets, eagerly
     np.testing.assert_allclose(found, OF[f'{name}.results'], rtol=2e-3)
 
 
-@pytest.mark.parametrize('name', ['saturated', 'saturated_l2'])
+@pytest.mark.long(after=1)
+@pytest.mark.parametrize('name', ['saturated_l2', 'saturated'])
 def test_where_the_released_ensemble_has_inf_and_nan_this_one_is_attacked(name, nets, eagerly):
     assert not np.isfinite(OF[f'{name}.results']).all()
     net, wrong = nets['sure'], (Y + 1) % 10
@@ -132,15 +134,15 @@ pytestmark = pytest.mark.usefixtures('networks_are_shared')
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory, networks_are_shared):
-    """Two short runs, and one of other classes."""
+    """Two short runs, and one of other classes; and one whose record names other data."""
     path = tmp_path_factory.mktemp('trained')
     for seed in (1, 2):
         train(E=2, seed=seed, log=str(path / f'run{seed}'))
-    five = {**FLAGS['model'], 'description': [*FLAGS['model']['description'][:-1], ['F', 12, {'act': False}]]}
-    train(E=1, log=str(path / 'twelve'), model=five)
-    x, y = core.get_dataset('digits').train
-    np.savez(path / 'other.npz', x_train=x[:60], y_train=y[:60], x_test=x[60:80], y_test=y[60:80])
-    train(E=1, log=str(path / 'other'), dataset=str(path / 'other.npz'), train_N='all', test_N='all')
+    train(E=1, log=str(path / 'twelve'), model={**FLAGS['model'], 'description': [['F', 12, {'act': False}]]})
+    shutil.copytree(path / 'run2', path / 'other')
+    record = json.loads((path / 'other/flags.json').read_text())
+    record['flags']['dataset'] = record['dataset']['name'] = 'mnist'
+    (path / 'other/flags.json').write_text(json.dumps(record))
     return path
 
 
@@ -181,6 +183,7 @@ def test_several_runs_are_measured_as_one_network_in_a_directory_that_is_found_a
         core.draw('figure-quickstart', place)
 
 
+@pytest.mark.long
 def test_other_weights_are_another_ensemble(runs):
     place, _ = of_ensemble(runs)
     shutil.copy('twelve/model-1.keras', 'run1/model-1.keras')  # not the epoch that is taken
@@ -206,7 +209,7 @@ def test_an_ensemble_is_there_whole_or_not_at_all(runs, monkeypatch):
 @pytest.mark.parametrize('logs, changes, message', [
     (['run1', 'run1'], {}, 'log names the run run1 twice'),
     (['run1', 'copy'], {}, r'run1 \(epoch 2\) and copy \(epoch 2\) are the same network'),
-    (['run1', 'other'], {}, 'run1 was trained on digits, and other on .*other.npz'),
+    (['run1', 'other'], {}, 'run1 was trained on digits, and other on mnist'),
     (['run1', 'twelve'], {}, 'the network of twelve has 12 outputs, and that of run1 has 10'),
     (['run1', 'run2'], {'eid': [1, 2]}, 'an ensemble takes one epoch of each run, not 2 of run1'),
     (['run1', 'run2'], {'eid': 7}, 'epoch 7 is not archived in run1'),

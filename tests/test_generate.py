@@ -71,6 +71,7 @@ def test_a_set_holds_an_image_of_every_image_within_its_budget_and_is_a_data_set
     assert clean == np.mean(net(made['x_test']).numpy().argmax(axis=1) == made['y_test'])
 
 
+@pytest.mark.long
 def test_a_part_that_is_not_attacked_is_as_it_is_and_an_attack_without_ends_leaves_images_clean(run):
     core.run({**FLAGS, 'attack_type': AttackType.SQUARE, 'attack_E': None, 'lr': None, 'options': {'parts': 'test'}})
     made, (train_set, _) = arrays(), core.get_dataset('digits')

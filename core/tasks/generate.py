@@ -76,9 +76,9 @@ class Generate(Attacking):
         joined = {name: np.concatenate([p[name] for p in parts]) for name in (
             'index', 'label', 'success', 'apart', *(('eps',) if 'eps' in parts[0] else ('distances',)))}
         of_part = np.repeat([*self.sizes], [*self.sizes.values()])[:len(joined['label'])]
-        numbers: dict[str, Any] = {'images': len(of_part), 'images_asked_for': len(self.images), 'parts': {}}
+        numbers: dict[str, Any] = {'images': len(of_part), 'images_asked_for': len(self.images), 'sets': {}}
         for part, rows in self._rows(parts).items():
-            numbers['parts'][part] = {**super().join(rows)[1], 'images_asked_for': self.sizes[part]}
+            numbers['sets'][part] = {**super().join(rows)[1], 'images_asked_for': self.sizes[part]}
         return {'part': of_part, 'index': joined['index'], 'label': joined['label'], 'distances': joined['apart'],
                 'success': joined['success'], 'budgets': joined.get('eps', joined.get('distances'))}, numbers
 
@@ -101,7 +101,7 @@ class Generate(Attacking):
     def line(self, eid: int, numbers: Mapping[str, Any]) -> str:
         each = numbers['seconds'] / numbers['images']
         return '\n'.join(f'{part}: ' + super(Generate, self).line(eid, {**of_part, 'seconds': each * of_part['images']})
-                         for part, of_part in numbers['parts'].items())
+                         for part, of_part in numbers['sets'].items())
 
     def measure_all(self) -> dict[int, Any]:
         res = super().measure_all()

@@ -38,6 +38,8 @@ def likeness(first: np.ndarray, second: np.ndarray) -> Likeness:
 
 
 def _cosines(d: np.ndarray, e: np.ndarray) -> np.ndarray:
+    # In units of the largest value, so that no square underflows.
+    d, e = (a / np.maximum(np.abs(a).max(axis=1, keepdims=True, initial=0), np.finfo(np.float64).tiny) for a in (d, e))
     sizes = [np.linalg.norm(a, axis=1) for a in (d, e)]
     moved = (sizes[0] > 0) & (sizes[1] > 0)
     units = [np.divide(a, size[:, np.newaxis], out=np.zeros_like(a), where=moved[:, np.newaxis])
