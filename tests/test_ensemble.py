@@ -181,6 +181,8 @@ def test_several_runs_are_measured_as_one_network_in_a_directory_that_is_found_a
     assert of_ensemble(str(place), ensemble=False) == (place, numbers)
     with pytest.raises(UserError, match=f'{place} is an ensemble, which was not trained and has no history'):
         core.draw('figure-quickstart', place)
+    with pytest.raises(UserError, match=f'{place} is an ensemble, which was not trained, so there is nothing to resu'):
+        core.run({**FLAGS, 'log': None, 'resume': str(place)})
 
 
 @pytest.mark.long

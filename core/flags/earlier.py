@@ -74,6 +74,9 @@ def resumed_flags(resume: str, config: Mapping[str, Any], overrides: Mapping[str
         UserError: see ``evaluated_flags``; or a flag differs that would make it another run.
     """
     run = Workdir(os.path.expanduser(resume))
+    if run.is_ensemble():
+        raise UserError(f'{run.path} is an ensemble, which was not trained, so there is nothing to resume; name a run '
+                        'that is a member of it')
     recorded = {k: v for k, v in _flags_of(run).items() if k not in ONCE}
     now, then = plain(dict(config)), run.read_flags().get('config', {})
     changed = {**recorded, **{k: v for k, v in config.items() if now[k] != then.get(k)}, **overrides}
