@@ -13,7 +13,9 @@ from typing import Any
 
 from models.types import did_you_mean, shown
 
+from .datasets import remembered
 from .devices import use_device
+from .ensembles import Ensemble
 from .errors import UserError
 from .flags import EVALUATIONS, PLACES, RECORDED_FLAGS, apply_setting, checked, merge
 from .flags.earlier import evaluated_flags, repeated_flags, resumed_flags
@@ -32,7 +34,8 @@ class Core(Session):
     Each of several runs is measured as if it were named alone: with the data set and the network of its record, in a
     directory of its own, ``<run>/<config>/<date>``. With ``eval_log`` these directories are ``<eval_log>/<run>``, where
     the run is called by as much of the end of its path as tells it from the others, so that the same command goes on
-    with what it began. A network is trained in one directory.
+    with what it began. With ``ensemble`` they are measured as one network, which has a directory of its own, see
+    ``ensembles``; and a task that compares runs takes all of them. A network is trained in one directory.
 
     Args:
         flags: the config file's FLAGS.
@@ -58,10 +61,14 @@ class Core(Session):
         flags = resolved(flags)
         given = {**flags, **(overrides or {})}
         asked = {**given, **dict(settings)}
-        asked.update({name: checked(name, asked[name]) for name in ('task', 'log', 'eval_log', 'resume', 'like')
-                      if asked.get(name) is not None})
+        asked.update({name: checked(name, asked[name]) for name in
+                      ('task', 'log', 'eval_log', 'resume', 'like', 'ensemble', 'eid') if asked.get(name) is not None})
         self.runs: list[Core] = []
-        if isinstance(logs := asked.get('log'), list):
+        self.ensemble: Ensemble | None = None
+        if isinstance(logs := asked.get('log'), list) and (joined := self._joined(logs, asked)):
+            overrides, settings = {**(overrides or {}), **joined}, _without_log(settings)
+            given, asked = {**given, **joined}, {**asked, **joined}
+        elif isinstance(logs, list):
             self.runs = self._of_each(logs, asked, flags, overrides or {}, settings, name)
             first = self.runs[0]
             self._given = {**first._given, 'runs': len(logs)}
@@ -70,7 +77,7 @@ class Core(Session):
             return
         recorded = {}
         if asked.get('task') in ('train_peek', *EVALUATIONS):
-            recorded = evaluated_flags(asked.get('log'))
+            recorded = self.ensemble.recorded_flags() if self.ensemble else evaluated_flags(asked.get('log'))
             given = {**recorded, **given}
         if asked.get('task') in EVALUATIONS:
             earlier = earlier_flags(asked.get('eval_log'), name, flags, {**(overrides or {}), **dict(settings)})
@@ -92,18 +99,36 @@ class Core(Session):
             merged['seed'] = secrets.randbits(32)
         super().__init__(merged, name, plain(portable_flags(flags)), 'log_frame0' in given)
 
+    def _joined(self, logs: Sequence[str], asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The flags with which one task measures several runs together; empty where each is measured by itself.
+
+        Raises:
+            UserError: see ``ensembles.Ensemble``.
+        """
+        if asked.get('task') not in ('train_peek', *EVALUATIONS):
+            return {}
+        compares = getattr(task_class(asked['task']), 'compares_runs', False)
+        if compares or asked.get('ensemble'):
+            _refuse_twice(logs)
+        if compares:
+            options = asked.get('options')
+            return {'log': logs[0], 'options': {**(options if isinstance(options, dict) else {}),
+                                                'others': list(logs[1:])}}
+        if not asked.get('ensemble'):
+            return {}
+        self.ensemble = Ensemble(logs, asked.get('eid', 'last'), asked['ensemble'])
+        return {'log': str(self.ensemble.place.path)}
+
     @staticmethod
     def _of_each(logs: Sequence[str], asked: Mapping[str, Any], flags: Mapping[str, Any],
                  overrides: Mapping[str, Any], settings: Sequence[tuple[str, Any]], name: str) -> list[Core]:
         if asked.get('task') not in ('train_peek', *EVALUATIONS):
             raise UserError(f'log names {len(logs)} directories; a network is trained in one, and only measured are '
                             'several runs by one command')
-        paths = [Path(log).resolve() for log in logs]
-        if double := [log for log, path in zip(logs, paths) if paths.count(path) > 1]:
-            raise UserError(f'log names the run {double[0]} twice')
-        settings = [(key, value) for key, value in settings if key not in ('log', 'eval_log')]
+        _refuse_twice(logs)
+        settings = [(key, value) for key, value in _without_log(settings) if key != 'eval_log']
         cores = []
-        for log, folder in zip(logs, called(paths)):
+        for log, folder in zip(logs, called([Path(log).resolve() for log in logs])):
             place = Path(asked['eval_log']) / folder if asked.get('eval_log') else None
             cores.append(Core(flags, {**overrides, 'log': log, 'eval_log': place}, settings, name))
             cores[-1].among_others = True
@@ -122,7 +147,11 @@ class Core(Session):
         with self.devices.joined(self._again), self._printing_once():
             self._agree()
             if not self.runs:
-                return _task(self).run()
+                if self.ensemble is None:
+                    return _task(self).run()
+                with remembered():
+                    self.ensemble.make(self.devices)
+                    return _task(self).run()
             return {core.flags['log']: self._run_one(core) for core in self.runs}
 
     def _run_one(self, core: Core) -> dict[Any, Any]:
@@ -174,6 +203,16 @@ class Core(Session):
                     task.refuse()
             except UserError as e:
                 raise UserError(f'{name}: {e}') from None
+
+
+def _refuse_twice(logs: Sequence[str]) -> None:
+    paths = [Path(log).resolve() for log in logs]
+    if double := [log for log, path in zip(logs, paths) if paths.count(path) > 1]:
+        raise UserError(f'log names the run {double[0]} twice')
+
+
+def _without_log(settings: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return [(key, value) for key, value in settings if key != 'log']
 
 
 def called(paths: Sequence[Path]) -> list[str]:

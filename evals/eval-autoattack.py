@@ -2,6 +2,7 @@
 L-infinity budget of 8/255; summary.json says which attack broke how many.
 
     ./eval.sh eval-autoattack logs/RUN --gpu 0
+    ./eval.sh eval-autoattack logs/A logs/B logs/C    (their ensemble; --set ensemble=False measures each by itself)
     ./eval.sh eval-autoattack logs/RUN --set attack_options.norm=L2 --set attack_eps_list=[0.5]
 """
 
@@ -10,6 +11,7 @@ import core
 FLAGS = {
     'task': 'attack',
     'eid': 'best',  # of a run that keeps none, the last
+    'ensemble': True,
     'attack_type': core.AttackType.AUTO_ATTACK,
     'attack_set': 'test',
     'attack_N': 1000,

@@ -37,7 +37,7 @@ def draw(runs: list[core.Workdir]) -> Figure:
         near.set(ylim=(clean - 10, clean + 0.2), xlim=(0, largest([m.sizes[m.sizes > 0] for m in found], 0.1)))
     for ax in axes[:, 0]:
         ax.set_ylabel('robust accuracy (%)')
-    figure.suptitle(Run(run).label, fontsize=8)
+    figure.suptitle(Run(run, history=False).label, fontsize=8)
     fullest = max(axes[0], key=lambda ax: len(ax.lines))
     figure.legend(*fullest.get_legend_handles_labels(), loc='outside lower center', ncols=5)
     return figure

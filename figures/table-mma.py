@@ -50,7 +50,8 @@ def draw(runs: list[core.Workdir]) -> Table:
     Raises:
         core.UserError: a run without such an evaluation, or runs that were not attacked within the same budgets.
     """
-    read = read_runs([core.Workdir(place.path.parent.parent) if is_evaluation(place) else place for place in runs])
+    read = read_runs([core.Workdir(place.path.parent.parent) if is_evaluation(place) else place for place in runs],
+                     history=False)
     found = [within_budgets(run, place) for run, place in zip(read, runs)]
     norm, eps = kind = common(read, found)
     rows = [largest([m for m in several if m.kind == kind]) for several in found]

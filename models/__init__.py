@@ -40,6 +40,7 @@ from .lr_schedulers import (  # noqa: E402
 from .measures import certificate, homogeneity, kkt, spectral  # noqa: E402
 from .model import Model  # noqa: E402
 from .networks import initializers  # noqa: E402
+from .networks.ensemble import ensemble  # noqa: E402
 from .networks.initializers import (  # noqa: E402
     INITIALIZERS,
     InitPolicy,
@@ -63,7 +64,7 @@ __all__ = [
     'INITIALIZERS', 'IdleArchiver', 'InitPolicy', 'LRScheduler', 'LRSchedulerWithFrame', 'LR_SCHEDULERS',
     'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginMonitor', 'Model', 'Network', 'NumericalFailure',
     'Objective', 'ObjectiveModel', 'Residual', 'SimpleSequential', 'TrainMode', 'TwoPhaseConstEpochArchiver',
-    'build_model',
+    'build_model', 'ensemble',
     'hp_sparse_softmax_cross_entropy_with_logits_v1',
     'hp_sparse_softmax_cross_entropy_with_logits_v2', 'normalized_initializer', 'rescaling_initializer',
     'separate_logits',

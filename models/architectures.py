@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from .model import Model
 from .networks.by_width import lenet, resnet18, vgg16
+from .networks.ensemble import ensemble_network
+from .networks.keras_network import network_of
 from .networks.network import Network
 from .networks.residual import residual
 from .networks.simple_sequential import simple_sequential
 from .networks.wide_residual import wide_residual
 from .registry import arguments_of
-from .types import BiasMode, TrainMode, lookup
+from .types import BiasMode, TrainMode, lookup, shown
+
+
+def ensemble_of(input_shape: Sequence[int], members: Sequence[Mapping[str, Any]], seed: int | None = None) -> Network:
+    """An ensemble of architectures; see ``networks.ensemble``.
+
+    Args:
+        input_shape: (height, width, channels) of an image.
+        members: of each network a dictionary: its 'arch', a name of ``ARCHITECTURES``, and its 'model', what a config
+            file gives.
+        seed: of the initial weights, which differ from member to member; None for fresh ones.
+
+    Raises:
+        ValueError: descriptions that are not such, of no networks, or of networks that make no ensemble.
+    """
+    if not isinstance(members, (list, tuple)) or not all(
+            isinstance(m, Mapping) and isinstance(m.get('model'), Mapping) for m in members):
+        raise ValueError("members must be a list of dictionaries such as {'arch': 'lenet', 'model': {'width': 4}}, not "
+                         f'{shown(members)}')
+    networks = []
+    for member, of_member in zip(members, np.random.SeedSequence(seed).spawn(len(members))):
+        description = dict(member['model'])
+        if isinstance(mode := description.get('bias_mode'), str):  # as a record has it
+            description['bias_mode'] = lookup('bias_mode', mode, BiasMode.__members__)
+        made = _network(member.get('arch'), input_shape, int(of_member.generate_state(1)[0]), description)[0]
+        networks.append(made if isinstance(made, Network) else network_of(made))
+    return ensemble_network(networks)
+
 
 ARCHITECTURES: dict[str, Callable[..., Network | keras.Model]] = {
     'simple_sequential': simple_sequential,
@@ -23,6 +53,7 @@ ARCHITECTURES: dict[str, Callable[..., Network | keras.Model]] = {
     'lenet': lenet,
     'vgg16': vgg16,
     'resnet18': resnet18,
+    'ensemble': ensemble_of,
 }
 """Architecture names, for the flag ``arch``. Each is a function of the shape of an image, (height, width, channels), of
 the ``seed`` of the initial weights, and of what a config file gives in ``model``, to a ``Network`` or a Keras model."""
@@ -56,11 +87,18 @@ def build_model(arch: str, input_shape: Sequence[int], train_mode: TrainMode = T
     Raises:
         ValueError: no such architecture, or arguments that it does not take.
     """
+    network, training = _network(arch, input_shape, seed, description)
+    return Model(network, train_mode, **training, name=name)
+
+
+def _network(arch: Any, input_shape: Sequence[int], seed: int | None, description: Mapping[str, Any]
+             ) -> tuple[Network | keras.Model, dict[str, Any]]:
+    """What an architecture makes of a description, and what is left of that for training."""
     make = lookup('architecture', arch, ARCHITECTURES)
     training = {k: v for k, v in description.items() if k in _OF_TRAINING}
     own = {k: v for k, v in description.items() if k not in _OF_TRAINING}
     seeded = {'seed': seed} if 'seed' in arguments_of(make) else {}
-    return Model(make(input_shape, **own, **seeded), train_mode, **training, name=name)
+    return make(input_shape, **own, **seeded), training
 
 
 class SimpleSequential(Model):

@@ -21,25 +21,27 @@ MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers
           'margin_losses', 'climbed_losses', 'margins', 'replicas', 'schedules', 'schedule_ends', 'torch_optimizers',
           'optimizers', 'augmentation', 'batch', 'chains', 'measures', 'measures.homogeneity', 'networks',
           'networks.initializers', 'networks.network', 'networks.simple_sequential', 'networks.residual',
-          'networks.by_width', 'networks.wide_residual', 'networks.keras_network', 'stored', 'statistics', 'steps',
-          'model', 'architectures', 'torch_weights', 'measures.spectral', 'measures.certificate', 'measures.kkt',
-          'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks', 'keras_objective']
+          'networks.by_width', 'networks.wide_residual', 'networks.ensemble', 'networks.keras_network', 'stored',
+          'statistics', 'steps', 'model', 'architectures', 'torch_weights', 'measures.spectral', 'measures.certificate',
+          'measures.kkt', 'measures.likeness', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks',
+          'keras_objective']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'step_starts', 'loss_pgd',
            'bisection', 'spheres', 'adaptive', 'squares', 'hyperplanes']
 OBJECTIVES = ['labels', 'moments', 'passes', 'base', 'gradients', 'at_layers', 'attacking']  # what they have in common
-CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.files',
-        'workdir.paths', 'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir',
-        'devices', 'datasets', 'subsets', 'provenance', 'tensorboard', 'tasks', 'flags.flag', 'flags.table',
-        'flags.merging', 'flags.described', 'flags', 'flags.earlier', 'flags.likes', 'flags.doc', 'progress', 'sweeps',
+CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.files', 'workdir.paths',
+        'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir', 'devices', 'datasets',
+        'subsets', 'provenance', 'tensorboard', 'tasks', 'flags.flag', 'flags.table', 'flags.merging',
+        'flags.described', 'flags', 'flags.earlier', 'flags.likes', 'flags.doc', 'progress', 'sweeps',
         'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting', 'plotting.labels',
         'plotting.transfer', 'plotting.tables', 'session', 'imported', 'tasks.records', 'tasks.overfitting',
-        'tasks.telling', 'tasks.epochs', 'tasks.replay', 'tasks.arguments', 'tasks.begun', 'tasks.base', 'tasks.parts',
-        'tasks.attack', 'tasks.transfer', 'tasks.certify', 'tasks.kkt', 'tasks.monitors.base', 'tasks.monitors.kinds',
-        'tasks.monitors.pgd', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
-        'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs',
-        'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
+        'tasks.telling', 'tasks.epochs', 'tasks.replay', 'tasks.arguments', 'tasks.begun', 'ensembles', 'tasks.base',
+        'tasks.parts', 'tasks.attack', 'tasks.ends', 'tasks.transfer', 'tasks.certify', 'tasks.generate',
+        'tasks.compare', 'tasks.kkt', 'tasks.monitors.base', 'tasks.monitors.kinds', 'tasks.monitors.pgd',
+        'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core', 'cli', 'cli.command_line', 'cli.app',
+        'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs', 'sweeps.clock', 'sweeps.hands',
+        'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 

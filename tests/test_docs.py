@@ -64,7 +64,8 @@ def check_sweep(command: Command) -> None:
 
 def check_evaluation(command: Command) -> None:
     flags = flags_of(command, {**NETWORK, **flags_in('evals', command.words[0])})
-    seen = {'attack': attack_arguments, 'transfer': transfer_arguments, 'kkt': refuse_attack_flags}
+    seen = {**dict.fromkeys(('attack', 'generate', 'compare'), attack_arguments),
+            'transfer': transfer_arguments, 'kkt': refuse_attack_flags}
     if flags['task'] in seen:
         seen[flags['task']](flags)
 
@@ -88,7 +89,7 @@ def check(command: Command) -> None:
     is_sweep = name.startswith('sweep')
     options = OPTIONS['sweeps' if is_sweep else FOLDERS[command.program]]
     assert {option for option, _ in command.options} <= options
-    assert len(runs) == {'./run.sh': 0, './eval.sh': 1}.get(command.program, len(runs) or 1)
+    assert len(runs) == {'./run.sh': 0}.get(command.program, len(runs) or 1)
     if command.program != './plot.sh':
         {'./eval.sh': check_evaluation, './run.sh': check_sweep if is_sweep else check_experiment}[command.program](
             command)

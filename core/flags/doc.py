@@ -17,7 +17,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     'What a run prints and writes': (
         'print', 'tensorboard', 'include_all_rt_loss_in_res'),
     'What is done': (
-        'task', 'eid', 'options'),
+        'task', 'eid', 'ensemble', 'options'),
     'Attacks': (
         'attack_type', 'attack_set', 'attack_N', 'attack', 'attack_B', 'attack_eps_list', 'attack_K',
         'attack_E', 'attack_normalize_output', 'attack_initial_const', 'attack_options', 'source',

@@ -74,6 +74,9 @@ def resumed_flags(resume: str, config: Mapping[str, Any], overrides: Mapping[str
         UserError: see ``evaluated_flags``; or a flag differs that would make it another run.
     """
     run = Workdir(os.path.expanduser(resume))
+    if run.is_ensemble():
+        raise UserError(f'{run.path} is an ensemble, which was not trained, so there is nothing to resume; name a run '
+                        'that is a member of it')
     recorded = {k: v for k, v in _flags_of(run).items() if k not in ONCE}
     now, then = plain(dict(config)), run.read_flags().get('config', {})
     changed = {**recorded, **{k: v for k, v in config.items() if now[k] != then.get(k)}, **overrides}
@@ -170,6 +173,8 @@ def measured_epochs(workdir: Workdir, eid: int | str | list[int]) -> tuple[list[
     if eid != 'best' or not workdir.archived_epochs() or workdir.best_epoch() is not None:
         return archived_epochs(workdir, eid), None
     last = archived_epochs(workdir, 'last')
+    if workdir.is_ensemble():  # which has no other
+        return last, None
     return last, (f"{workdir.path} has no best epoch, so the last that it archived is measured, {last[0]} "
                   "(archive=('best', 'val_acc'), say, keeps the best by a statistic when a run is trained)")
 

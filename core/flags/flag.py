@@ -124,6 +124,11 @@ def path(value: Any) -> str:
     return found
 
 
+def switch_or_path(value: Any) -> bool | str:
+    """True or False, or a path."""
+    return value if isinstance(value, bool) else path(value)
+
+
 def paths(value: Any) -> Any:
     """A path, or several; one stays one."""
     if not isinstance(value, (list, tuple)):

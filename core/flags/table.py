@@ -29,6 +29,7 @@ from .flag import (
     paths,
     source,
     switch,
+    switch_or_path,
 )
 
 _registered_types: dict[str, Enum] = {}
@@ -52,7 +53,8 @@ SWITCH: dict[str, Any] = {'check': switch, 'expected': 'True or False'}
 FLAGS: dict[str, Flag] = {
     'task': Flag(
         'train', name_in(TASKS), lambda: listed(TASKS),
-        '`train_peek` trains on from archived epochs; `attack`, `certify`, `transfer` and `kkt` measure them'),
+        '`train_peek` trains on from archived epochs; `attack`, `certify`, `transfer` and `kkt` measure them; '
+        '`generate` makes a data set of adversarial images, `compare` tells how alike runs are'),
     'dataset': Flag(
         None, path, "a data set's name, or the path of an .npz file",
         '`mnist`, `fashion_mnist`, `cifar10`, `digits`, or an .npz file of your own', recorded=True),
@@ -77,12 +79,13 @@ FLAGS: dict[str, Flag] = {
     'arch': Flag(
         'simple_sequential', name_in(ARCHITECTURES), lambda: listed(ARCHITECTURES),
         'the architecture: layers in a row, a residual network, a wide residual one as others have released, or one by '
-        'its width', recorded=True),
+        'its width; `ensemble` is several of these as one', recorded=True),
     'model': Flag(
         None, instance(dict), "a dictionary with the network's description",
         'of `simple_sequential`: `description`, `bias_mode`, `init`, `act_type` (`relu`, `linear`, `relu2`); of '
         '`residual`: `widths`, `repeats`, `batch_norm`, `num_labels`, `bias_mode`, `init`; of `wide_residual`: '
-        '`depth`, `widen`, `num_labels`, `standardise`, `init`; of all: `weight_decay`, `opt`, `schedule`, `clip_norm`',
+        '`depth`, `widen`, `num_labels`, `standardise`, `init`; of `ensemble`: `members`, a list of dictionaries of '
+        '`arch` and `model`; of all: `weight_decay`, `opt`, `schedule`, `clip_norm`',
         recorded=True),
     'train_mode': Flag(
         TrainMode.NORMAL, member(TrainMode), listed(TrainMode.__members__),
@@ -143,6 +146,10 @@ FLAGS: dict[str, Flag] = {
     'eid': Flag(
         'last', epochs, "an epoch, a list of epochs, 'last', 'best' or 'all'",
         "the archived epochs that are measured, or trained on from; 'best' is the last of a run that keeps no best"),
+    'ensemble': Flag(
+        False, switch_or_path, 'True or False, or a directory',
+        'whether several runs that are measured are one network, which predicts by their mean probability; its '
+        'directory is beside them, or this one'),
     'attack_type': Flag(
         AttackType['L_2'], attack_type, lambda: listed(ATTACKS),
         "`L_2` is Carlini and Wagner's, `L_INF` the original's PGD; `FGSM` and `IFGSM` also make the images of "

@@ -19,6 +19,7 @@ class Run:
 
     Args:
         workdir: its working directory; it may still be training.
+        history: whether there must be one; an ensemble has none.
 
     Attributes:
         name: of its experiment.
@@ -32,12 +33,13 @@ class Run:
         UserError: not a run.
     """
 
-    def __init__(self, workdir: Workdir):
+    def __init__(self, workdir: Workdir, history: bool = True):
         self.workdir = workdir
-        lines = list(workdir.read_history())
+        has_none = not history and workdir.is_ensemble()
+        lines = [] if has_none else list(workdir.read_history())
         self.epochs = [line for line in lines if line['cmd'] == 'go']
         self.rejected = [line for line in lines if line['cmd'] != 'go']
-        if not self.epochs:
+        if not self.epochs and not has_none:
             raise NotYet(f'{workdir.path} has no finished epoch yet, so there is nothing to draw')
         self.record = workdir.read_flags()
         command = Path((self.record.get('command') or [''])[0]).stem
@@ -76,13 +78,17 @@ class Run:
                          float(e['lr']) * before.get(e['eid'], math.nan) for e in lines])
 
 
-def read_runs(workdirs: Sequence[Workdir]) -> list[Run]:
+def read_runs(workdirs: Sequence[Workdir], history: bool = True) -> list[Run]:
     """Runs, labelled by their experiments' names, and by as much of their paths as tells those of one name apart.
+
+    Args:
+        workdirs: their working directories.
+        history: whether each must have one; evaluations are there of ensembles, too.
 
     Raises:
         UserError: see ``Run``.
     """
-    runs = [Run(w) for w in workdirs]
+    runs = [Run(w, history) for w in workdirs]
     for run in runs:
         same = [r for r in runs if r.name == run.name]
         parts, k = [r.workdir.path.resolve().parts for r in same], 1

@@ -18,6 +18,8 @@ TRAINING: dict[str, Any] = {
 EVALUATIONS: dict[str, Any] = {
     'attack': 'core.tasks.attack.Attacking',
     'certify': 'core.tasks.certify.Certify',
+    'compare': 'core.tasks.compare.Compare',
+    'generate': 'core.tasks.generate.Generate',
     'kkt': 'core.tasks.kkt.WatchKKT',
     'transfer': 'core.tasks.transfer.Transfer',
 }

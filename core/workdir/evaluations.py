@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,11 @@ class Evaluated(Paths):
         data = io.BytesIO()
         np.savez_compressed(data, **arrays)
         replace(self.part_path(eid, start), data.getvalue())
+
+    def write_set(self, arrays: dict[str, Any]) -> Path:
+        """Writes a data set that an evaluation made; returns its path."""
+        replace(self.set_path, lambda file: np.savez_compressed(file, **arrays))
+        return self.set_path
 
     def parts(self) -> dict[int, list[int]]:
         """The batches whose results are here: their first images, ascending, by epoch."""

@@ -41,6 +41,10 @@ class Paths:
         return self.path / 'summary.json'
 
     @property
+    def set_path(self) -> Path:
+        return self.path / 'adversarial.npz'
+
+    @property
     def tensorboard_path(self) -> Path:
         return self.path / 'tensorboard'
 

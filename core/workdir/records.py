@@ -18,7 +18,7 @@ from .npz import read_npz
 from .paths import Paths
 
 _RECORD: dict[str, type] = {'config': dict, 'versions': dict, 'images': dict, 'models': dict, 'command': list,
-                            'resumed': list}
+                            'resumed': list, 'ensemble': dict}
 """What flags.json says beside the flags, and the kind of it."""
 
 
@@ -53,6 +53,10 @@ class Records(Paths):
             if not isinstance(record.get(key, kind()), kind):
                 raise UserError(f"{self.flags_path} is not a run's record: its {key!r} is {record[key]!r:.50}")
         return record
+
+    def is_ensemble(self) -> bool:
+        """Whether this is the directory of an ensemble, which was not trained and has no history."""
+        return self.flags_path.exists() and not self.history_path.exists() and 'ensemble' in self.read_flags()
 
     def _hint(self) -> str:
         """What this path is, where it is no run's: to be added to a sentence."""
@@ -99,6 +103,9 @@ class Records(Paths):
         try:
             lines = self.history_path.read_bytes().split(b'\n')
         except OSError:
+            if self.is_ensemble():
+                raise UserError(f'{self.path} is an ensemble, which was not trained and has no history; name a run that'
+                                ' is a member of it') from None
             raise NotYet(f'{self.path} has no {self.history_path.name}; it is not the working directory of a run'
                          f'{self._hint() if self.path.exists() else ""}') from None
         if lines[-1]:

@@ -14,20 +14,23 @@ An evaluation's, logs/<experiment>/<date>/<evaluation>/<date>/, has besides stdo
 
         parts/<eid>-<n>.npz the results of the batch that begins at image n
         summary.json        medians, means, quantiles, accuracies under attack
+        adversarial.npz     a data set, if it made one
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, writing
 from .evaluations import Evaluated
 from .files import new_directory
 from .locks import locked
@@ -71,6 +74,29 @@ class Workdir(Records, Models, Evaluated):
             raise UserError(f'cannot write in the directory {path or parent}: {e.strerror}') from None
         return self
 
+    @classmethod
+    @contextmanager
+    def whole(cls, path: Path) -> Iterator[Workdir]:
+        """A directory to fill, which appears at ``path`` whole or not at all; if another process was faster, that one's
+        stays.
+
+        Raises:
+            UserError: the directory cannot be made, or there is something else.
+        """
+        self = cls(path.with_name(f'.{path.name}-{socket.gethostname()}-{os.getpid()}'))
+        with writing(path):
+            self.path.mkdir(parents=True)
+        try:
+            yield self
+            try:
+                with writing(path):
+                    os.rename(self.path, path)
+            except UserError:
+                if not cls(path).flags_path.exists():
+                    raise
+        finally:
+            shutil.rmtree(self.path, ignore_errors=True)
+
     def discard(self) -> None:
         """Removes the directory, if ``create`` made it and nothing has been written since."""
         if [p.name for p in self.path.iterdir()] == [self.stdout_path.name] and not self.stdout_path.stat().st_size:
@@ -105,12 +131,12 @@ class Workdir(Records, Models, Evaluated):
         return [Workdir(path.parent) for path in sorted(self.path.glob(f'*/*/{self.flags_path.name}'))]
 
     def runs(self) -> list[Workdir]:
-        """This run, or else the runs anywhere below this directory, by path.
+        """This run or ensemble, or else the runs anywhere below this directory, by path.
 
         Raises:
             UserError: there are none.
         """
-        if self.flags_path.exists() and self.history_path.exists():
+        if (self.flags_path.exists() and self.history_path.exists()) or self.is_ensemble():
             return [self]
         found = [Workdir(path.parent) for path in sorted(self.path.rglob(self.flags_path.name))]
         runs = [run for run in found if run.history_path.exists()]
@@ -127,8 +153,9 @@ class Workdir(Records, Models, Evaluated):
                 *((str(p), s.st_mtime_ns, s.st_size) for p in paths if p.exists() for s in [p.stat()]))
 
     def has_ended(self) -> bool:
-        """Whether a run has accepted its last epoch."""
-        return self.flags_path.exists() and self.last_epoch() >= self.read_flags()['flags']['E']
+        """Whether a run has accepted its last epoch; an ensemble has none."""
+        return self.is_ensemble() or (
+            self.flags_path.exists() and self.last_epoch() >= self.read_flags()['flags']['E'])
 
 
 class Onlooker(Workdir):
@@ -156,6 +183,9 @@ class Onlooker(Workdir):
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         pass
+
+    def write_set(self, arrays: dict[str, Any]) -> Path:
+        return self.set_path
 
     def write_model(self, eid: int, save: Callable[[Path], None]) -> Path:
         return self.model_path(eid)
