@@ -41,6 +41,10 @@ class Paths:
         return self.path / 'summary.json'
 
     @property
+    def entry_path(self) -> Path:
+        return self.path / 'robustbench.json'
+
+    @property
     def tensorboard_path(self) -> Path:
         return self.path / 'tensorboard'
 

@@ -14,6 +14,7 @@ An evaluation's, logs/<experiment>/<date>/<evaluation>/<date>/, has besides stdo
 
         parts/<eid>-<n>.npz the results of the batch that begins at image n
         summary.json        medians, means, quantiles, accuracies under attack
+        robustbench.json    of AutoAttack, an entry of RobustBench's leaderboards
 """
 
 from __future__ import annotations
@@ -155,6 +156,9 @@ class Onlooker(Workdir):
         pass
 
     def write_summary(self, summary: dict[str, Any]) -> None:
+        pass
+
+    def write_entry(self, entry: dict[str, Any]) -> None:
         pass
 
     def write_model(self, eid: int, save: Callable[[Path], None]) -> Path:
