@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -26,14 +27,14 @@ from core.tasks.arguments import attack_arguments
 from core.trained import trained
 from core.workdir import Workdir
 from models import TrainMode
-from models.attacks import APGD, AutoAttack
-from models.attacks.auto_attack import PARTS
+from models.attacks import APGD, AutoAttack, Square
+from models.attacks.auto_attack import PARTS, VERSIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 EPS = 0.15
-RUN = {'train_N': 200, 'test_N': 40, 'B': 50, 'E': 3, 'print': False, 'lr': 0.05, 'train_mode': TrainMode.NORMAL,
+RUN = {'train_N': 200, 'test_N': 16, 'B': 50, 'E': 3, 'print': False, 'lr': 0.05, 'train_mode': TrainMode.NORMAL,
        'model': {'description': [['F', 10, {'act': False}]], 'init': {'weight': 'he_normal'}, 'opt': 'adam'}}
-FEW = {'pgd': {'attack_K': 4, 'lr': 0.5}, 'apgd-dlr': {'attack_K': 4}, 'square': {'attack_K': 20}, 'autoattack': {}}
+FEW = {'pgd': {'attack_K': 2, 'lr': 0.5}, 'apgd-dlr': {'attack_K': 2}, 'square': {'attack_K': 5}, 'autoattack': {}}
 ENTRY = {  # model_info/cifar10/L2/Ding2020MMA.json, and the footnote that others have
     'link': 'https://openreview.net/forum?id=HkeryxBtPB', 'name': 'MMA Training', 'authors': 'Gavin Weiguang Ding',
     'additional_data': False, 'number_forward_passes': 1, 'dataset': 'cifar10', 'venue': 'ICLR 2020',
@@ -51,9 +52,9 @@ def runs(tmp_path_factory):
     """Two seeds of one run, and the attacks of table-pas on them, of a few steps."""
     folder = tmp_path_factory.mktemp('runs')
     with in_eager_mode(), pytest.MonkeyPatch.context() as patch:  # takes less time than tracing
-        patch.setitem(PARTS, 'apgd-ce', lambda net, norm, repeat: APGD(net, k=4, norm=norm))
-        for name in ('apgd-t', 'fab-t', 'square'):
-            patch.setitem(PARTS, name, lambda net, norm, repeat: APGD(net, k=4, norm=norm, loss='dlr'))
+        patch.setitem(PARTS, 'apgd-ce', lambda net, norm, repeat: APGD(net, k=2, norm=norm))
+        patch.setitem(PARTS, 'square', lambda net, norm, repeat: Square(net, k=5, norm=norm))
+        patch.setitem(VERSIONS, 'standard', (('apgd-ce', 'square'), 1))
         for seed in (1, 2):
             log = str(folder / f'run-{seed}')
             train(**RUN, log=log, seed=seed)
@@ -81,7 +82,7 @@ def test_the_evaluations_of_the_table_attack_the_same_images_with_the_papers_set
 
 
 def test_the_table_has_means_and_deviations_over_seeds_and_a_row_for_an_ensemble(runs):
-    whole = shutil.copytree(runs / 'run-1', 'whole')
+    whole = Path(shutil.copytree(runs / 'run-1', 'whole'))
     record = json.loads((whole / 'flags.json').read_text())
     (whole / 'flags.json').write_text(json.dumps({**record, 'ensemble': {'members': [{}, {}, {}]}}))
     (whole / 'history.jsonl').unlink()
@@ -97,8 +98,7 @@ def test_the_table_has_means_and_deviations_over_seeds_and_a_row_for_an_ensemble
     assert row[head.index('APGD-CE')] == '' and float(row[head.index('Square')]) == pytest.approx(
         summary_of(runs, 1, 'square')['robust_accuracy'][f'{EPS:g}'])
     assert other[0] == 'ensemble of 3, whole' and 'Square of 1 of them' in table.note and 'L∞ 0.15' in table.note
-    shutil.rmtree('whole/eval-pas-pgd'), shutil.rmtree(whole / 'eval-pas-apgd-dlr')
-    for name in ('square', 'autoattack'):
+    for name in FEW:
         shutil.rmtree(whole / f'eval-pas-{name}')
     with pytest.raises(NotYet, match='whole has no evaluation .* eval-pas-pgd makes one'):
         core.draw('table-pas', whole)
@@ -128,7 +128,7 @@ def example(monkeypatch, name: str, *arguments) -> None:
     runpy.run_path(str(ROOT / f'examples/{name}.py'), run_name='__main__')
 
 
-def test_foolbox_attacks_the_network_of_a_run(runs, monkeypatch, capsys):
+def test_foolbox_attacks_the_network_of_a_run(runs, eagerly, monkeypatch, capsys):
     example(monkeypatch, 'with-foolbox', runs / 'run-1', '--eps', EPS, '--attack', 'LinfFastGradientAttack')
     found = trained(runs / 'run-1', gpu='cpu')
     x, y = found.images, found.labels
@@ -138,7 +138,7 @@ def test_foolbox_attacks_the_network_of_a_run(runs, monkeypatch, capsys):
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(y, found.model.net(moved))
     moved = np.clip(x + EPS * np.sign(tape.gradient(loss, moved)), 0, 1)
     right = [100 * float((found.model.net(images).numpy().argmax(axis=1) == y).mean()) for images in (x, moved)]
-    said = f'epoch 3, 40 test images of digits: accuracy {right[0]:.2f} %, {right[1]:.2f} % under'
+    said = f'epoch 3, {len(y)} test images of digits: accuracy {right[0]:.2f} %, {right[1]:.2f} % under'
     assert said in capsys.readouterr().out
     with pytest.raises(SystemExit, match="Foolbox has no attack 'LinfPDG'; did you mean 'LinfPGD'"):
         example(monkeypatch, 'with-foolbox', runs / 'run-1', '--eps', EPS, '--attack', 'LinfPDG')
@@ -175,12 +175,9 @@ def test_a_run_that_is_none_is_refused_in_a_sentence():
         trained('nowhere', gpu='cpu')
 
 
-def test_autoattack_takes_a_keras_model_whose_softmax_was_taken_off(monkeypatch, digits):
-    import keras
-    for name in ('apgd-t', 'fab-t', 'square'):
-        monkeypatch.delitem(PARTS, name)
+def test_autoattack_takes_a_keras_model_whose_softmax_was_taken_off(monkeypatch, eagerly, digits):
     monkeypatch.setitem(PARTS, 'apgd-ce', lambda net, norm, repeat: APGD(net, k=4, norm=norm))
-    monkeypatch.setattr('models.attacks.auto_attack.VERSIONS', {'standard': (('apgd-ce',), 1)})
+    monkeypatch.setitem(VERSIONS, 'standard', (('apgd-ce',), 1))
     x, y = (a[:20] for a in digits.test)
     net = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10),
                             keras.layers.Softmax()])
