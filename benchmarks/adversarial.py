@@ -1,7 +1,7 @@
 """A step of adversarial training against plain steps, and AutoAttack against its own passes and its authors' code.
 
     python benchmarks/adversarial.py                      (from the checkout, with the environment that run.sh makes)
-    python benchmarks/adversarial.py --width 4 --images 50 --rounds 3                              (a quick trial)
+    python benchmarks/adversarial.py --part steps --rounds 3                                       (a quick trial)
 
 The network is the LeNet of Liu et al. for MNIST. A step with K steps of PGD is 2 K + 3 passes: forward and, for
 gradients of images, backward; then forward and twice backward, for those of weights. A plain step is 3, so the least it
@@ -63,8 +63,8 @@ class Took(NamedTuple):
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--width', type=int, default=16, help='of the network (default: %(default)s, the paper\'s)')
-    parser.add_argument('--images', type=int, default=100, help='attacked (default: %(default)s)')
+    parser.add_argument('--width', type=int, default=4, help='of the network (default: %(default)s; the paper has 16)')
+    parser.add_argument('--images', type=int, default=50, help='attacked (default: %(default)s)')
     parser.add_argument('--eps', type=float, default=0.1, help='L-infinity budget (default: %(default)s)')
     parser.add_argument('--epochs', type=int, default=3, help='of training (default: %(default)s)')
     parser.add_argument('--rounds', type=int, default=5, help='timed turns of steps (default: %(default)s)')
