@@ -199,45 +199,11 @@ def measure_passes(net: keras.Model, eps: float, x: np.ndarray, y: np.ndarray, t
 
 # ---- AutoAttack and its authors' ----
 
-def torch_twin(net: keras.Model) -> Any:
-    """The same chain of convolutions, poolings and dense layers in PyTorch, of images NCHW."""
-    import torch
-    from torch import nn
-    layers: list[Any] = []
-    shape: tuple[int, ...] = ()
-    for layer in net.layers:
-        weights = [torch.tensor(w) for w in layer.get_weights()]
-        if isinstance(layer, keras.layers.Conv2D):
-            ours = nn.Conv2d(*layer.kernel.shape[2:], layer.kernel.shape[:2], padding=layer.padding)
-            weights[0] = weights[0].permute(3, 2, 0, 1)
-        elif isinstance(layer, keras.layers.Dense):
-            ours = nn.Linear(*layer.kernel.shape)
-            weights[0] = weights[0].T
-            if shape:  # what follows a Flatten is in the order of NHWC
-                weights[0] = weights[0].reshape(-1, *shape).permute(0, 3, 1, 2).reshape(len(weights[0]), -1)
-            shape = ()
-        elif isinstance(layer, keras.layers.MaxPooling2D):
-            ours = nn.MaxPool2d(layer.pool_size, layer.strides)
-        elif isinstance(layer, keras.layers.Flatten):
-            ours, shape = nn.Flatten(), layer.input.shape[1:]
-        elif isinstance(layer, (keras.layers.ReLU, keras.layers.Activation)):
-            ours = nn.ReLU()
-        elif isinstance(layer, keras.layers.InputLayer):
-            continue
-        else:
-            raise TypeError(f'there is no twin of {type(layer).__name__}')
-        for own, w in zip(ours.parameters(), weights):
-            own.data.copy_(w)
-        layers.append(ours)
-        if getattr(layer, 'activation', keras.activations.linear) is keras.activations.relu and weights:
-            layers.append(nn.ReLU())
-    return nn.Sequential(*layers).eval()
-
-
 def measure_peer(net: keras.Model, eps: float, x: np.ndarray, y: np.ndarray, turns: int) -> None:
     try:
         import torch
         from autoattack import AutoAttack as Theirs
+        from torch_twin import torch_twin
     except ImportError as e:
         print(f'the attack of its authors was left out: {e}')
         return
@@ -246,7 +212,9 @@ def measure_peer(net: keras.Model, eps: float, x: np.ndarray, y: np.ndarray, tur
     with torch.no_grad():
         apart = np.abs(twin(images).numpy() - net(x, training=False).numpy()).max()
     ours, theirs = AutoAttack(net, 'Linf', eps), Theirs(twin, 'Linf', eps, seed=1, verbose=False, device='cpu')
-    ours.attack(x[:2], y[:2], 1)  # compiles
+    ours.eps_list = [1e-6]  # within which images stand, so that this compiles all attacks
+    ours.attack(x[:8], y[:8], 1)
+    ours.eps_list = [eps]
     took: list[list[Took]] = [[], []]
     for _ in range(turns):
         for times, call in zip(took, (lambda: ours.attack(x, y, 1).success, lambda: theirs.run_standard_evaluation(
