@@ -24,7 +24,8 @@ setup(
     ],
     extras_require={
         'gpu': ['tensorflow[and-cuda]>=2.16'],
-        'peers': ['torch'],  # what others release is read with it, by examples/import-torch.py
+        # examples/import-torch.py reads what others release; examples/with-*.py run what others attack with
+        'peers': ['foolbox>=3.3', 'torch'],
         'test': ['foolbox>=3.3', 'hypothesis', 'mypy', 'pytest', 'pytest-cov', 'pytest-xdist', 'ruff'],
     },
 )

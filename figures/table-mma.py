@@ -8,40 +8,12 @@ AvgRobAcc, the mean of these; and each of them. The mean margin joins if AN-PGD 
 The directory of an evaluation, in place of that of a run, chooses among several.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import core
-from core.plotting.histories import Run, read_runs, task_of
-from core.plotting.tables import Cell, Table, percent, text
-
-NORMS = {'L2': 'L2', 'Linf': 'L∞'}
-Kind = tuple[str, tuple[float, ...]]
-"""A norm, and budgets."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What an evaluation says of the last epoch that it measured: ``numbers`` of its summary."""
-
-    place: core.Workdir
-    summary: Mapping[str, Any]
-    eid: int
-    numbers: Mapping[str, Any]
-
-    @property
-    def kind(self) -> Kind:
-        return self.summary['norm'], tuple(sorted(map(float, self.numbers['robust_accuracy'])))
-
-    @property
-    def attack(self) -> str:
-        """What attacked, in words."""
-        settings = self.summary['settings']
-        numbers = [f'{settings[flag]} {unit}' for flag, unit in (('attack_E', 'restarts'), ('attack_K', 'steps'))
-                   if settings[flag] is not None]
-        return ', '.join([f"{self.summary['evaluation']}: {settings['attack_type']}", *numbers])
+from core.plotting.attacked import NORMS, Kind, Measured, budget, largest, measured
+from core.plotting.histories import Run, read_runs
+from core.plotting.tables import Table, percent, text
 
 
 def draw(runs: list[core.Workdir]) -> Table:
@@ -99,23 +71,6 @@ def within_budgets(run: Run, place: core.Workdir) -> list[Measured]:
     return found
 
 
-def measured(run: core.Workdir, name: str) -> list[Measured]:
-    """The attacks on a run's test set whose summaries have a number of this name."""
-    found = []
-    for place in run.evaluations():
-        summary = place.read_summary()
-        if task_of(place) == 'attack' and summary.get('epochs') and summary['settings']['attack_set'] == 'test':
-            eid = max(map(int, summary['epochs']))
-            if name in (numbers := summary['epochs'][str(eid)]):
-                found.append(Measured(place, summary, eid, numbers))
-    return found
-
-
-def largest(several: Sequence[Measured]) -> Measured:
-    """The one with the most images, then the newest."""
-    return max(several, key=lambda m: (m.numbers['images'], m.place.path.name))
-
-
 def common(read: Sequence[Run], found: Sequence[Sequence[Measured]]) -> Kind:
     """The norm and budgets that all runs were attacked within: of several, those of the most images.
 
@@ -137,15 +92,6 @@ def margin_of(run: core.Workdir, row: Measured) -> Measured | None:
     """The mean margin of the epoch of a row, in its norm, by AN-PGD."""
     found = [m for m in measured(run, 'mean_margin') if (m.eid, m.summary['norm']) == (row.eid, row.summary['norm'])]
     return largest(found) if found else None
-
-
-def budget(eps: float, of: Sequence[float]) -> Cell:
-    """The head of a column; as of pixels to 255, if the budgets are such numbers."""
-    levels = [round(255 * e) for e in of]
-    of_255 = all(math.isclose(255 * e, n, rel_tol=1e-4) for e, n in zip(of, levels)) and any(
-        e != round(e, 2) for e in of)
-    size = f'{round(255 * eps)}/255' if of_255 else f'{eps:g}'
-    return Cell(f'accuracy at {size}', f'ε = {size}', rf'$\varepsilon = {size}$')
 
 
 def about(run: Run, row: Measured, margin: Measured | None, differ: bool) -> str:

@@ -35,13 +35,13 @@ CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.loc
         'subsets', 'provenance', 'tensorboard', 'tasks', 'flags.flag', 'flags.table', 'flags.merging',
         'flags.described', 'flags', 'flags.earlier', 'flags.likes', 'flags.doc', 'progress', 'sweeps',
         'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting', 'plotting.labels',
-        'plotting.transfer', 'plotting.tables', 'session', 'imported', 'tasks.records', 'tasks.overfitting',
-        'tasks.telling', 'tasks.epochs', 'tasks.replay', 'tasks.arguments', 'tasks.begun', 'ensembles', 'tasks.base',
-        'tasks.parts', 'tasks.attack', 'tasks.ends', 'tasks.transfer', 'tasks.certify', 'tasks.generate',
-        'tasks.compare', 'tasks.kkt', 'tasks.monitors.base', 'tasks.monitors.kinds', 'tasks.monitors.pgd',
-        'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core', 'cli', 'cli.command_line', 'cli.app',
-        'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs', 'sweeps.clock', 'sweeps.hands',
-        'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
+        'plotting.transfer', 'plotting.tables', 'plotting.attacked', 'robustbench', 'session', 'imported', 'trained',
+        'tasks.records', 'tasks.overfitting', 'tasks.telling', 'tasks.epochs', 'tasks.replay', 'tasks.arguments',
+        'tasks.begun', 'ensembles', 'tasks.base', 'tasks.parts', 'tasks.attack', 'tasks.ends', 'tasks.transfer',
+        'tasks.certify', 'tasks.generate', 'tasks.compare', 'tasks.kkt', 'tasks.monitors.base', 'tasks.monitors.kinds',
+        'tasks.monitors.pgd', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core', 'cli', 'cli.command_line',
+        'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs', 'sweeps.clock',
+        'sweeps.hands', 'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 

@@ -76,7 +76,16 @@ def is_fitted_by_mma(names: dict[str, Any], out: str) -> None:
     assert Path('mma.keras').exists()
 
 
-CHECKS = {'ObjectiveModel(': is_fitted_by_mma,
+def is_attacked(names: dict[str, Any], out: str) -> None:
+    assert names['result'].images.shape == (4, 8, 8, 1) and 'robust accuracy' in out
+    assert (names['result'].distances[names['result'].success] <= 0.1 + 1e-6).all()
+
+
+def is_a_runs_network(names: dict[str, Any], out: str) -> None:
+    assert names['run'].images.shape == (20, 8, 8, 1) and '(None, 10)' in out
+
+
+CHECKS = {'ObjectiveModel(': is_fitted_by_mma, 'AutoAttack(': is_attacked, 'trained(': is_a_runs_network,
           'pickle.load': is_a_run, 'class Adversarial': is_robust, "'like': 'exper": is_like_another,
           'core.run(': is_a_run, 'core.draw(': is_a_figure, 'certified_radii(': is_certified,
           'train_epoch(': is_a_loop, '.fit(': is_fitted, 'large_margin_losses(': is_a_gradient, 'SWEEP = ': is_a_grid}

@@ -13,6 +13,7 @@ from models.attacks import ATTACKS, Attack, AttackResult
 from models.attacks.balls import BALLS, Ball
 from models.attacks.doubts import REASONS, sentence
 
+from ..robustbench import entry
 from ..session import Session
 from .arguments import attack_arguments
 from .parts import Batches
@@ -75,6 +76,12 @@ class Attacking(Batches):
         joined = {name: np.concatenate([p[name] for p in parts])
                   for name in (*_JOINED, *REASONS) if all(name in p for p in parts)}
         return {'images': joined['images'], 'errors': joined['errors']}, self._summary(joined)
+
+    def measure_all(self) -> dict[int, Any]:
+        res = super().measure_all()
+        if found := entry(self.run_dir.read_flags(), self.out.read_summary()):
+            self.out.write_entry(found)
+        return res
 
     def describe(self, numbers: np.ndarray) -> str:
         return f'median {self.norm} {np.median(numbers):.4f}'

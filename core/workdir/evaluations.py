@@ -26,6 +26,10 @@ class Evaluated(Paths):
         """Writes summary.json."""
         replace(self.summary_path, (json.dumps(plain(summary), indent=2) + '\n').encode())
 
+    def write_entry(self, entry: dict[str, Any]) -> None:
+        """Writes robustbench.json."""
+        replace(self.entry_path, (json.dumps(entry, indent=2) + '\n').encode())
+
     def read_summary(self) -> dict[str, Any]:
         """The summary of an evaluation; empty while there is none yet.
 

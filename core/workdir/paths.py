@@ -45,6 +45,10 @@ class Paths:
         return self.path / 'adversarial.npz'
 
     @property
+    def entry_path(self) -> Path:
+        return self.path / 'robustbench.json'
+
+    @property
     def tensorboard_path(self) -> Path:
         return self.path / 'tensorboard'
 

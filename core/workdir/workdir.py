@@ -15,6 +15,7 @@ An evaluation's, logs/<experiment>/<date>/<evaluation>/<date>/, has besides stdo
         parts/<eid>-<n>.npz the results of the batch that begins at image n
         summary.json        medians, means, quantiles, accuracies under attack
         adversarial.npz     a data set, if it made one
+        robustbench.json    of AutoAttack, an entry of RobustBench's leaderboards
 """
 
 from __future__ import annotations
@@ -186,6 +187,9 @@ class Onlooker(Workdir):
 
     def write_set(self, arrays: dict[str, Any]) -> Path:
         return self.set_path
+
+    def write_entry(self, entry: dict[str, Any]) -> None:
+        pass
 
     def write_model(self, eid: int, save: Callable[[Path], None]) -> Path:
         return self.model_path(eid)

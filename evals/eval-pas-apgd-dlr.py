@@ -1,0 +1,19 @@
+"""eval-pas-apgd-ce up the difference of logits ratio, which does not depend on the scale of the logits.
+
+    ./eval.sh eval-pas-apgd-dlr logs/RUN --gpu 0
+    ./eval.sh eval-pas-apgd-dlr logs/RUN --set attack_eps_list=[0.0313725]
+"""
+
+import core
+
+FLAGS = {
+    'like': 'eval-pas-pgd',
+    'attack_type': core.AttackType.APGD,
+    'attack_K': 100,
+    'attack_E': None,
+    'lr': None,
+    'attack_options': {'norm': 'Linf', 'loss': 'dlr'},
+}
+
+if __name__ == '__main__':
+    core.app_start(FLAGS)
