@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import core
-from core.plotting.histories import Run, read_runs, task_of
+from core.plotting.histories import ATTACKING, Run, read_runs, task_of
 from core.plotting.tables import Cell, Table, percent, text
 
-NORMS = {'L2': 'L2', 'Linf': 'L∞'}
+NORMS = {'L2': 'L2', 'Linf': 'L∞', 'L1': 'L1'}
 Kind = tuple[str, tuple[float, ...]]
 """A norm, and budgets."""
 
@@ -38,6 +38,8 @@ class Measured:
     @property
     def attack(self) -> str:
         """What attacked, in words."""
+        if 'joined' in self.summary:
+            return f"{self.summary['evaluation']}: {', '.join(self.summary['joined'])}"
         settings = self.summary['settings']
         numbers = [f'{settings[flag]} {unit}' for flag, unit in (('attack_E', 'restarts'), ('attack_K', 'steps'))
                    if settings[flag] is not None]
@@ -103,7 +105,7 @@ def measured(run: core.Workdir, name: str) -> list[Measured]:
     found = []
     for place in run.evaluations():
         summary = place.read_summary()
-        if task_of(place) == 'attack' and summary.get('epochs') and summary['settings']['attack_set'] == 'test':
+        if task_of(place) in ATTACKING and summary.get('epochs') and summary['settings']['attack_set'] == 'test':
             eid = max(map(int, summary['epochs']))
             if name in (numbers := summary['epochs'][str(eid)]):
                 found.append(Measured(place, summary, eid, numbers))

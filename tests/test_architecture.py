@@ -27,7 +27,7 @@ MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'step_starts', 'loss_pgd',
-           'bisection', 'spheres', 'adaptive', 'squares', 'hyperplanes']
+           'bisection', 'spheres', 'adaptive', 'sparse', 'squares', 'hyperplanes']
 OBJECTIVES = ['labels', 'moments', 'passes', 'base', 'gradients', 'at_layers', 'attacking']  # what they have in common
 CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.files',
         'workdir.paths', 'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir',
@@ -36,8 +36,9 @@ CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.loc
         'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting', 'plotting.labels',
         'plotting.transfer', 'plotting.tables', 'session', 'imported', 'tasks.records', 'tasks.telling', 'tasks.epochs',
         'tasks.replay', 'tasks.arguments', 'tasks.begun', 'tasks.base', 'tasks.parts', 'tasks.attack',
-        'tasks.transfer', 'tasks.certify', 'tasks.kkt', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
-        'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs',
+        'tasks.union', 'tasks.transfer', 'tasks.certify', 'tasks.kkt', 'tasks.monitors', 'tasks.train',
+        'tasks.train_peek', 'core', 'cli',
+        'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs',
         'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
