@@ -12,6 +12,7 @@ import core
 
 FLAGS = {
     'task': 'union',
+    'attack_set': 'test',
     'eid': 'all',  # that the evaluations have in common
 }
 

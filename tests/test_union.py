@@ -104,5 +104,5 @@ def test_evaluations_of_other_images_or_models_are_refused(run):
             joined(run, options={'evaluations': ['eval-one/1', str(other.path)]})
     with pytest.raises(UserError, match='nothing/1 is not the directory of an attack evaluation'):
         joined(run, options={'evaluations': ['nothing/1']})
-    with pytest.raises(UserError, match='no finished attack evaluation in the norm L1 to join'):
+    with pytest.raises(UserError, match='no finished attack evaluation of the test set in the norm L1 to join'):
         joined(run, norm='L1')

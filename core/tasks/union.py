@@ -36,7 +36,7 @@ class Union(Evaluation):
     Args:
         session: what it works with.
         evaluations: their directories, or these within the run's; None for all that are finished, in the run's
-            directory, in the norm ``norm``, or else in the one that most of them have.
+            directory, of the set ``attack_set`` and in the norm ``norm``, or else in the one that most of them have.
     """
 
     def __init__(self, session: Session, evaluations: Sequence[str] | None = None):
@@ -58,7 +58,7 @@ class Union(Evaluation):
         if self.norm not in BALLS:
             raise UserError(f'evaluations in the norm {self.norm} cannot be joined: only those in {", ".join(BALLS)}')
         self.ball = BALLS[self.norm]
-        self.flags['attack_set'] = self._one([r['flags']['attack_set'] for r in self.records], 'images of the set')
+        self.flags['attack_set'] = self._one(list(map(_set, self.joined)), 'images of the set')
         self.flags['eid'] = self._epochs(run)
         if self.named is None:  # so that what goes on joins the same
             self.flags['options'] = {'evaluations': self.names}
@@ -71,12 +71,16 @@ class Union(Evaluation):
         attacks = [place for place in run.evaluations() if task_of(place) == 'attack']
         finished = [place for place in attacks if _is_finished(place)]
         notes = [f'{_name(place, run)} is left out: it is not finished' for place in attacks if place not in finished]
+        part = self.flags['attack_set']
+        notes += [f"{_name(place, run)} is left out: it attacked the {_set(place)} set (--set attack_set={_set(place)} "
+                  'joins those)' for place in finished if _set(place) != part]
+        finished = [place for place in finished if _set(place) == part]
         norms = Counter(map(_norm, finished))
-        norm = self.flags['norm'] or max(norms, key=lambda n: norms[n], default=None)
-        if not norms.get(norm):
+        norm = self.flags['norm'] or max(norms, key=lambda n: norms[n], default='')
+        if not norms[norm]:
             asked = f' in the norm {norm}' if norm else ''
-            raise UserError(f'{run.path} has no finished attack evaluation{asked} to join; ./eval.sh eval-autoattack '
-                            f'{run.path} makes one')
+            raise UserError(f'{run.path} has no finished attack evaluation of the {part} set{asked} to join; '
+                            f'./eval.sh eval-autoattack {run.path} makes one')
         notes += [f'{_name(place, run)} is left out: it is in {_norm(place)} (--set norm={_norm(place)} joins those)'
                   for place in finished if _norm(place) != norm]
         return [place for place in finished if _norm(place) == norm], notes
@@ -217,6 +221,10 @@ def _name(place: Workdir, run: Workdir) -> str:
 
 def _norm(place: Workdir) -> str:
     return str(place.read_flags().get('norm') or place.read_summary().get('norm'))
+
+
+def _set(place: Workdir) -> str:
+    return str(place.read_flags()['flags']['attack_set'])
 
 
 def _is_finished(place: Workdir) -> bool:

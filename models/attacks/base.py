@@ -111,6 +111,10 @@ class Attack(ABC):
     def attack(self, images: np.ndarray, labels: np.ndarray, rng: Rng | int | None = None) -> AttackResult:
         """Attacks a batch.
 
+        Of a network that draws random numbers in inference, what is judged is one pass for each image: an image is
+        misclassified to begin with if it was in the first, and an adversarial image counts if it is in one more pass,
+        after the attack. So the robust accuracy is itself random, and differs from that of the next call.
+
         Args:
             images: floats in [0, 1], [N, H, W, C].
             labels: integers [N], or one-hot [N, num_labels]: the right classes (of a targeted attack, the targets).
