@@ -57,8 +57,10 @@ class APGD(BudgetAttack):
             own values and gradients.
         larger_first: of L1: whether the first 0.3 of the steps are within three times the budget, and the next 0.3
             within twice, as AutoAttack has it; each goes on from the best point of the one before.
-        eot_iter: passes whose gradients are averaged at each step, for networks that draw random numbers in inference,
-            anew in each pass; AutoAttack takes 20 for those. What is compared is the loss of the last pass.
+        eot_iter: passes whose gradients, and logits, are averaged at each step, for networks that draw random numbers
+            in inference, anew in each pass; AutoAttack takes 20 for those. With more than one no image is done early,
+            and the point of the largest loss counts: what is misclassified once may be right in the next pass. (The
+            authors average gradients alone, and keep the last point that was misclassified.)
         compact: False keeps images whose search has finished in the batch, to no one's gain.
 
     Raises:
@@ -79,7 +81,7 @@ class APGD(BudgetAttack):
         if repeat is None:
             repeat = RELEASED_REPEAT if released else 1
         super().__init__(model, sphere_of(norm), eps_list, k, FIRST, repeat, True, compact)
-        self._stops = checks.flag('stop', stop) and not released
+        self._stops = checks.flag('stop', stop) and not released and self.eot_iter == 1
         if checks.flag('larger_first', larger_first) and norm != 'L1':
             raise ValueError(f"larger_first is of norm='L1', not of {norm!r}")
         self._climbing = staged_climb if larger_first else CLIMBS[norm]
@@ -112,11 +114,11 @@ class APGD(BudgetAttack):
     def _way(self, i, x, y, *known):
         logits, gradient = ops.value_and_gradient(self.quick_net, x, lambda z: self._value(z, y, *known))
         if self.eot_iter > 1:
-            def more(j, gradient, logits):
-                logits, other = ops.value_and_gradient(self.quick_net, x, lambda z: self._value(z, y, *known))
-                return j + 1, gradient + other / self.eot_iter, logits
-            _, gradient, logits = tf.while_loop(lambda j, *_: j < self.eot_iter, more,
-                                                (1, gradient / self.eot_iter, logits))
+            def more(j, *sums):
+                own = ops.value_and_gradient(self.quick_net, x, lambda z: self._value(z, y, *known))
+                return j + 1, *(a + b for a, b in zip(sums, own))
+            _, *sums = tf.while_loop(lambda j, *_: j < self.eot_iter, more, (1, logits, gradient))
+            logits, gradient = (a / self.eot_iter for a in sums)
         return Way(-gradient, ops.linf_norm(gradient) == 0, logits)
 
     def _known(self, clean, y, rank=None):
