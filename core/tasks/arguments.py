@@ -57,7 +57,8 @@ def attack_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError as e:
         raise UserError(str(e)) from None
     for option, value in flags['attack_options'].items():
-        arguments[option] = _like(option, parameters[option].default, value)
+        arguments[option] = value if _is_named(parameters[option], value) else _like(
+            option, parameters[option].default, value)
     return arguments
 
 
@@ -133,6 +134,14 @@ def refuse_attack_flags(flags: Mapping[str, Any]) -> None:
 
 def _options(name: str) -> list[str]:
     return [p for p in inspect.signature(ATTACKS[name]).parameters if p not in _NOT_OPTIONS]
+
+
+def _is_named(parameter: inspect.Parameter, value: Any) -> bool:
+    """Whether a name, or a list of names, is given to what takes numbers or None as well; the attack knows which."""
+    takes, names = str(parameter.annotation), value if isinstance(value, (list, tuple)) else None
+    if names and 'Sequence[str]' in takes and parameter.default is None:
+        return all(isinstance(name, str) for name in names)
+    return isinstance(value, str) and takes == 'int | str'
 
 
 def _like(option: str, default: Any, value: Any) -> Any:

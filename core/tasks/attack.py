@@ -87,6 +87,9 @@ class Attacking(Batches):
         means = f"mean margin={numbers['mean_margin']:.5g} " if 'mean_margin' in numbers else ''
         if 'avg_acc' in numbers:
             means = f"AvgAcc={numbers['avg_acc'] * 100:.3f}% AvgRobAcc={numbers['avg_robust_acc'] * 100:.3f}% "
+            if len(numbers['robust_accuracy']) == 1:
+                ((eps, share),) = numbers['robust_accuracy'].items()
+                means = f'robust={share * 100:.3f}% within {self.norm} {eps} '
         line = (f"epoch #{eid}: {numbers['images']} images, acc={numbers['accuracy'] * 100:.3f}% "
                 f"fooled={numbers['success_rate'] * 100:.3f}% {means}median {self.norm}={numbers['median']:.5g} "
                 f"[time={numbers['seconds']:.1f}s]")
