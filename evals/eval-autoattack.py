@@ -3,7 +3,8 @@ L-infinity budget of 8/255; summary.json says which attack broke how many.
 
     ./eval.sh eval-autoattack logs/RUN --gpu 0
     ./eval.sh eval-autoattack logs/A logs/B logs/C    (their ensemble; --set ensemble=False measures each by itself)
-    ./eval.sh eval-autoattack logs/RUN --set attack_options.norm=L2 --set attack_eps_list=[0.5]
+    ./eval.sh eval-autoattack logs/RUN --set norm=L2 --set eps=0.5
+    ./eval.sh eval-autoattack logs/RUN --set eps=4/255 --set attack_options.version=plus
 """
 
 import core
@@ -16,8 +17,9 @@ FLAGS = {
     'attack_set': 'test',
     'attack_N': 1000,
     'attack_B': 128,
-    'attack_eps_list': [8 / 255],
-    'attack_options': {'norm': 'Linf', 'version': 'standard'},
+    'norm': 'Linf',
+    'eps': 8 / 255,
+    'attack_options': {'version': 'standard'},
 }
 
 if __name__ == '__main__':

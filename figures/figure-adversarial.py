@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import core
-from core.plotting.histories import task_of
+from core.plotting.histories import ATTACKING, task_of
 
 SHOWN = 3
 """Examples of each kind."""
-NORMS = {'L2': 'L2', 'Linf': 'L∞'}
+NORMS = {'L2': 'L2', 'Linf': 'L∞', 'L1': 'L1'}
 
 
 def draw(runs: list[core.Workdir]) -> Figure:
@@ -28,7 +28,7 @@ def draw(runs: list[core.Workdir]) -> Figure:
     (run,) = runs
     parts = run.parts()
     eid = max(parts, default=0)
-    if not parts or task_of(run) != 'attack':  # other evaluations keep no images
+    if not parts or task_of(run) not in ATTACKING:  # other evaluations keep no images
         raise core.UserError(f'{run.path} is not the directory of an evaluation with adversarial images (name one such '
                              'as logs/RUN/eval-NAME/DATE)')
     places, groups = choose(run, eid, parts[eid])

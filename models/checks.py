@@ -42,11 +42,13 @@ def one_of(name: str, value: Any, known: Collection[str]) -> str:
     return value
 
 
-def numbers(name: str, values: Any, high: float = math.inf) -> list[float]:
-    """A list, which is not empty, of finite numbers above 0; ascending and without repetition."""
+def numbers(name: str, values: Any, high: float = math.inf, strict: bool = True) -> list[float]:
+    """A list, which is not empty, of finite numbers above 0 (of at least 0, if not strict); ascending and without
+    repetition."""
     if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
-        raise ValueError(f'{name} must be a list of numbers above 0, not {shown(values)}')
-    found = sorted({number(f'each of {name}', v, high=high) for v in values})
+        raise ValueError(f'{name} must be a list of numbers {"above" if strict else "of at least"} 0, not '
+                         f'{shown(values)}')
+    found = sorted({number(f'each of {name}', v, strict=strict, high=high) for v in values})
     if not found:
         raise ValueError(f'{name} must have at least one number')
     return found

@@ -100,5 +100,5 @@ def test_wrong_arguments_are_refused_in_a_sentence(arguments, message):
 
 
 def test_a_budget_in_grey_levels_is_refused(two_classes):  # noqa: F811
-    with pytest.raises(ValueError, match='eps is 8, but pixels are in .*8 of 255 grey levels are 8 / 255'):
+    with pytest.raises(ValueError, match='eps is 8; pixels are in .*: was 8/255 meant'):
         Adversarial(8).layers(two_classes[0])

@@ -41,7 +41,7 @@ def net():
 @pytest.fixture(scope='module')
 def attacks(net):
     """By their losses; each is compiled once."""
-    return Made(lambda loss: APGD(net, [0.2], k=20, loss=loss, targets=2), ('xent', 'dlr', 'dlr-targeted'))
+    return Made(lambda loss: APGD(net, [0.2], k=20, loss=loss, target_classes=2), ('xent', 'dlr', 'dlr-targeted'))
 
 
 def attack_of(case, net, **changed):
@@ -161,7 +161,7 @@ def test_targets_find_the_nearest_boundary_of_a_linear_network(norm, dual):
     ladder = ladder[ladder < (0.4 if norm == 'Linf' else 2)]
     up = np.searchsorted(ladder, exact)
     clear = (up < len(ladder)) & (ladder[np.minimum(up, len(ladder) - 1)] > 1.01 * exact)
-    result = APGD(net, ladder, k=25, norm=norm, loss='dlr-targeted', targets='all').attack(x, y, 0)
+    result = APGD(net, ladder, k=25, norm=norm, loss='dlr-targeted', target_classes='all').attack(x, y, 0)
     assert clear.sum() > 10
     np.testing.assert_allclose(result.eps[clear], ladder[up[clear]], rtol=1e-9)
 
@@ -174,10 +174,10 @@ def test_of_the_targets_only_so_many_are_tried(net, attacks, monkeypatch):
     monkeypatch.setattr(attack, 'repeat', 2)
     monkeypatch.setattr(attack, 'eps_list', [0.1])
     result = attack.attack(IMAGES, LABELS, 0)
-    assert attack.targets == 2 and [rank for rank, _ in calls] == [0, 0, 1, 1]
+    assert attack.target_classes == 2 and [rank for rank, _ in calls] == [0, 0, 1, 1]
     counts = [n for _, n in calls]
     assert counts == sorted(counts, reverse=True) and counts[-1] >= (~result.success).sum() > 0
-    monkeypatch.setattr(attack, 'targets', 99)
+    monkeypatch.setattr(attack, 'target_classes', 99)
     assert attack._restarts(IMAGES) == 2 * 9
 
 
@@ -239,8 +239,8 @@ def test_a_loss_of_as_few_classes_as_it_can_have(classes, loss):
 @pytest.mark.parametrize('changed, message', [
     ({'loss': 'cw'}, "loss must be 'xent' or 'slm' or 'dlr' or 'dlr-targeted', not 'cw'"),
     ({'norm': 'L7'}, 'norm must be'), ({'rho': 1.5}, 'rho must be a finite number above 0 and at most 1'),
-    ({'targets': 0}, "targets must be a whole number of at least 1, not 0; or 'all'"),
-    ({'targets': 'most'}, "or 'all'"), ({'stop': 1}, 'stop must be True or False'),
+    ({'target_classes': 0}, "target_classes must be a whole number of at least 1, not 0; or 'all'"),
+    ({'target_classes': 'most'}, "or 'all'"), ({'stop': 1}, 'stop must be True or False'),
     ({'released': None}, 'released must be True or False'), ({'repeat': 0}, 'repeat must be')])
 def test_arguments_that_are_none_are_refused(changed, message):
     with pytest.raises(ValueError) as e:

@@ -28,7 +28,7 @@ MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'step_starts', 'loss_pgd',
-           'bisection', 'spheres', 'adaptive', 'squares', 'hyperplanes']
+           'bisection', 'spheres', 'adaptive', 'sparse', 'squares', 'hyperplanes']
 OBJECTIVES = ['labels', 'moments', 'passes', 'base', 'gradients', 'at_layers', 'attacking']  # what they have in common
 CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.files', 'workdir.paths',
         'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir', 'devices', 'datasets',
@@ -37,11 +37,11 @@ CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.loc
         'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting', 'plotting.labels',
         'plotting.transfer', 'plotting.tables', 'plotting.attacked', 'robustbench', 'session', 'imported', 'trained',
         'tasks.records', 'tasks.overfitting', 'tasks.telling', 'tasks.epochs', 'tasks.replay', 'tasks.arguments',
-        'tasks.begun', 'ensembles', 'tasks.base', 'tasks.parts', 'tasks.attack', 'tasks.ends', 'tasks.transfer',
-        'tasks.certify', 'tasks.generate', 'tasks.compare', 'tasks.kkt', 'tasks.monitors.base', 'tasks.monitors.kinds',
-        'tasks.monitors.pgd', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core', 'cli', 'cli.command_line',
-        'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs', 'sweeps.clock',
-        'sweeps.hands', 'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
+        'tasks.begun', 'ensembles', 'tasks.base', 'tasks.parts', 'tasks.attack', 'tasks.union', 'tasks.ends',
+        'tasks.transfer', 'tasks.certify', 'tasks.generate', 'tasks.compare', 'tasks.kkt', 'tasks.monitors.base',
+        'tasks.monitors.kinds', 'tasks.monitors.pgd', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
+        'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs',
+        'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 

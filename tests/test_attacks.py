@@ -56,7 +56,7 @@ KINDS = {
     'PGD L2': lambda net: PGD(net, EPS_L2, k=20, repeat=2, norm='L2'),
     'LossPGD': lambda net: LossPGD(net, EPS, k=20, repeat=2),
     'APGD': lambda net: APGD(net, EPS, k=20),
-    'APGD L2, targeted': lambda net: APGD(net, EPS_L2, k=20, norm='L2', loss='dlr-targeted', targets=3),
+    'APGD L2, targeted': lambda net: APGD(net, EPS_L2, k=20, norm='L2', loss='dlr-targeted', target_classes=3),
     'ANPGD L2': lambda net: ANPGD(net, 'L2', 3.0, 5.0, k=20),
     'Square': lambda net: Square(net, EPS, k=150),
     'Square L2': lambda net: Square(net, EPS_L2, k=150, norm='L2'),

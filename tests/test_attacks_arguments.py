@@ -25,8 +25,9 @@ from models.attacks import (
 )
 
 COUNTS = {L2Fast: ('steps', 'starts'), DDN: ('steps', 'starts'), FMN: ('steps', 'starts'), PGD: ('k', 'repeat'),
-          APGD: ('k', 'repeat', 'targets'), IFGSM: ('k',), Square: ('k', 'repeat'), LinfPGDAttack: ('k', 'repeat'),
-          FAB: ('k', 'repeat', 'target_classes', 'search_steps'), L2DeepFool: ('steps', 'candidates'),
+          APGD: ('k', 'repeat', 'target_classes'), IFGSM: ('k',), Square: ('k', 'repeat'),
+          LinfPGDAttack: ('k', 'repeat'), FAB: ('k', 'repeat', 'target_classes', 'search_steps'),
+          L2DeepFool: ('steps', 'candidates'),
           L2BIM: ('iterations', 'search_steps'), CarliniL2: ('binary_search_steps', 'max_iterations', 'batch_size')}
 NUMBERS = {DDN: ('gamma', 'final_gamma', 'init_epsilon'), FMN: ('alpha', 'gamma'), PGD: ('a',), IFGSM: ('a',),
            Square: ('p_init',), FAB: ('alpha_max', 'beta'), LinfPGDAttack: ('a',), L2BIM: ('stepsize', 'epsilon'),

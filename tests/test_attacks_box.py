@@ -8,12 +8,13 @@ import pytest
 from keras import layers as L
 
 from models.attacks import DDN, FGSM, FMN, IFGSM, L2BIM, PGD, L2DeepFool, L2Fast
+from models.attacks.balls import WHOLE_BOX
 
 LEAST = {  # attacks that look for the least L2 distance, and how near they come to it
     'FMN': (lambda net: FMN(net, steps=60), 1.001), 'DDN': (lambda net: DDN(net, steps=100), 1.05),
     'L2Fast': (lambda net: L2Fast(net, steps=40, starts=4), 1.001), 'L2BIM': (lambda net: L2BIM(net), 1.5),
     'L2DeepFool': (lambda net: L2DeepFool(net, steps=200), 1.06)}
-EPS = [0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0]
+EPS = [0.02, 0.05, 0.1, 0.2, 0.4, 0.7, WHOLE_BOX]
 WITHIN = {
     'FGSM': lambda net: FGSM(net, EPS), 'IFGSM': lambda net: IFGSM(net, EPS),
     'PGD': lambda net: PGD(net, EPS, 20, repeat=1),

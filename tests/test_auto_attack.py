@@ -11,7 +11,7 @@ from models.attacks import APGD, FAB, AutoAttack, Square
 from models.attacks.auto_attack import PARTS
 
 SMALL = {'apgd-ce': lambda net, norm, repeat: APGD(net, k=10, repeat=repeat, norm=norm),
-         'apgd-t': lambda net, norm, repeat: APGD(net, k=10, norm=norm, loss='dlr-targeted', targets=2),
+         'apgd-t': lambda net, norm, repeat: APGD(net, k=10, norm=norm, loss='dlr-targeted', target_classes=2),
          'fab-t': lambda net, norm, repeat: FAB(net, k=5, norm=norm, target_classes=2),
          'square': lambda net, norm, repeat: Square(net, k=50, norm=norm)}
 EPS = 0.15
@@ -65,7 +65,7 @@ def test_few_classes_have_the_attacks_that_fit_them(classes, names):
     ({'attacks': ['square']}, "go with version='custom'"),
     ({'version': 'custom'}, "version='custom' needs attacks"), ({'norm': 'L0'}, "norm must be 'Linf' or 'L2'"),
     ({'version': 'custom', 'attacks': ['pgd']}, "there is no attack 'pgd'; .*'apgd"),
-    ({'eps_list': 8}, 'the largest of eps_list is 8, but pixels are in .*8 of 255 grey levels are 8 / 255')])
+    ({'eps_list': 8}, 'eps is 8; pixels are in .*: was 8/255 meant')])
 def test_wrong_arguments_are_refused_in_a_sentence(arguments, message):
     net = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
     with pytest.raises(ValueError, match=message):

@@ -67,7 +67,12 @@ def test_enumerations_may_be_given_by_name():
 @pytest.mark.parametrize('text, expected', [
     ('E=100', ('E', 100)), ('lr=0.1', ('lr', 0.1)), ('model.act_type=relu2', ('model.act_type', 'relu2')),
     ("archive=('logloss', 10)", ('archive', ('logloss', 10))), ('dataset=a=b.npz', ('dataset', 'a=b.npz')),
-    ('print=False', ('print', False)), ('seed=None', ('seed', None))])
+    ('print=False', ('print', False)), ('seed=None', ('seed', None)), ('eps=8/255', ('eps', 8 / 255)),
+    ('attack_eps_list=[4/255, 8/255]', ('attack_eps_list', [4 / 255, 8 / 255])), ('lr=1/3', ('lr', 1 / 3)),
+    ("objective={'type': 'adversarial', 'eps': 8/255}", ('objective', {'type': 'adversarial', 'eps': 8 / 255})),
+    ('objective.eps=8/255', ('objective.eps', 8 / 255)), ('log=logs/1/2', ('log', 'logs/1/2')),
+    ('log=1/2', ('log', '1/2')), ('dataset=8/255', ('dataset', '8/255')),
+    ('eps=8/0', ('eps', '8/0')), ('eps=1/2/3', ('eps', '1/2/3'))])
 def test_settings_are_python_literals_or_else_strings(text, expected):
     assert parse_setting(text) == expected
 
@@ -116,8 +121,8 @@ def test_archive_is_an_int_or_names_an_archiver(archive, cls):
     ({'model.bias_mode': 'SOME'}, 'model.bias_mode must be NONE, FIRST_LAYER or ALL'),
     ({'model': {}}, "the flag 'model.description' is missing"),
     ({'model': 5}, 'model must be a dictionary'),
-    ({'task': 'trian'}, "task must be train, train_peek, attack, certify, compare, generate, kkt or transfer, "
-     "not 'trian'"),
+    ({'task': 'trian'}, "task must be train, train_peek, attack, certify, compare, generate, kkt, transfer or "
+     "union, not 'trian'"),
     ({'print': 'yes'}, 'print must be True or False'),
     ({'eid': [-1]}, 'eid must be an epoch'),
     ({'dataset': 5}, "dataset must be a data set's name")])

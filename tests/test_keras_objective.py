@@ -350,7 +350,7 @@ def test_networks_that_it_does_not_train_are_refused_in_a_sentence(network):
 
 @pytest.mark.parametrize('objective, message', [
     ('mma', "objective must be one of models.objectives, such as MMA.hinge=0.3., not 'mma'"),
-    (MMA, 'objective must be one'), (mma(hinge=2.0), 'hinge is 2, but pixels'),
+    (MMA, 'objective must be one'), (mma(hinge=2.0), 'hinge is 2; pixels'),
     (Adversarial({'value': 0.1, 'schedule': {'type': 'cosine', 'decay_steps': 9}}), 'eps of the objective follows a')])
 def test_objectives_that_it_does_not_take_are_refused_in_a_sentence(objective, message, network):
     with refused(message):

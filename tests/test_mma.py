@@ -253,5 +253,5 @@ def test_wrong_arguments_are_refused_in_a_sentence(arguments, message):
 def test_a_frame_and_a_hinge_beyond_the_box_are_refused():
     with pytest.raises(core.UserError, match='train_mode=USE_FRAME'):
         train(**{**MMA_RUN, 'train_mode': TrainMode.USE_FRAME})
-    with pytest.raises(core.UserError, match='8 of 255 grey levels are 8 / 255'):
+    with pytest.raises(core.UserError, match='hinge is 8; pixels are in .*: was 8/255 meant'):
         train(**{**MMA_RUN, 'objective': {'type': 'mma', 'hinge': 8.0, 'norm': 'Linf'}})

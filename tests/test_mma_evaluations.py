@@ -76,6 +76,17 @@ def test_the_evaluations_have_the_papers_settings_and_the_short_ones_their_budge
     assert few['k'] * few['a'] >= 2.5, 'the steps together reach across the ball'
 
 
+def test_options_may_be_names_where_the_attack_takes_them():
+    network = {'dataset': 'digits', 'model': {'description': [['F', 10, {'act': False}]]}, 'task': 'attack'}
+    options = {'version': 'custom', 'attacks': ['apgd-ce', 'square']}
+    flags = merge({**network, 'attack_type': 'AUTO_ATTACK', 'norm': 'L2', 'eps': 0.5, 'attack_options': options})
+    assert attack_arguments(flags) == {'norm': 'L2', 'eps_list': [0.5], **options}
+    flags = merge({**network, 'attack_type': 'APGD', 'attack_options': {'target_classes': 'all'}})
+    assert attack_arguments(flags) == {'target_classes': 'all'}
+    with pytest.raises(UserError, match='attacks must be a number'):
+        attack_arguments(merge({**network, 'attack_type': 'AUTO_ATTACK', 'attack_options': {'attacks': [1]}}))
+
+
 def test_an_image_is_broken_at_the_smallest_budget_at_which_any_restart_of_any_loss_broke_it(eagerly):
     model = SimpleSequential('m', (8, 8, 1), NETWORK)
     x, y = (np.asarray(t)[:30] for t in core.get_dataset('digits').train)

@@ -19,8 +19,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     'What is done': (
         'task', 'eid', 'ensemble', 'options'),
     'Attacks': (
-        'attack_type', 'attack_set', 'attack_N', 'attack', 'attack_B', 'attack_eps_list', 'attack_K',
-        'attack_E', 'attack_normalize_output', 'attack_initial_const', 'attack_options', 'source',
+        'attack_type', 'attack_set', 'attack_N', 'attack', 'attack_B', 'norm', 'eps', 'attack_eps_list',
+        'attack_K', 'attack_E', 'attack_normalize_output', 'attack_initial_const', 'attack_options', 'source',
         'source_eid'),
     'The same run again': (
         'seed', 'deterministic', 'init_weights', 'permutations', 'resume', 'like'),
@@ -33,8 +33,9 @@ HEAD = """\
 # Flags
 
 Every key that `FLAGS` of a config file may have, and that `--set key=value` sets: repeatable, the value a Python
-literal or else a string, dotted keys reaching into dictionaries, as in `--set model.act_type=relu2`. Defaults give way
-to the run that an evaluation is pointed at, that to the config file, and that to the command line. An unknown flag, or
+literal, a fraction such as `8/255`, or else a string, dotted keys reaching into dictionaries, as in `--set
+model.act_type=relu2`. Defaults give way to the run that an evaluation is pointed at, that to the config file, and that
+to the command line. An unknown flag, or
 a value that a flag cannot have, is refused in one sentence.
 
 `dataset` and `model` must be given, and `lr` for training; an evaluation takes the data, the network and the mode from

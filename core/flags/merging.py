@@ -29,6 +29,9 @@ DEEPEST = 50
 def parse_setting(text: str) -> tuple[str, Any]:
     """Splits 'key=value' of --set; the value is a Python literal, or else a string.
 
+    Where a number may stand, a fraction of two numbers, 8/255, is one, and so it is within a list, a tuple or a
+    dictionary.
+
     Raises:
         UserError: there is no '=', or a tuple, list or dictionary that is not a literal.
     """
@@ -39,10 +42,44 @@ def parse_setting(text: str) -> tuple[str, Any]:
     try:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        found = divided(value)
+        if found is not None and (not isinstance(found, float) or _may_be(key, found)):
+            return key, found
         if value[:1] in ('(', '[', '{'):
             raise UserError(f'--set {key}: {shown(value)} is not a Python literal (numbers are written out: '
                             f'2 ** (1 / 5) is {2 ** (1 / 5):.4f})') from None
         return key, value
+
+
+def divided(text: str) -> Any:
+    """The value of a literal with fractions of two numbers in it, each the quotient as Python has it; None for any
+    other text."""
+    def with_quotients(node: ast.expr) -> ast.expr:
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            above, below = (ast.literal_eval(side) for side in (node.left, node.right))
+            if not {type(above), type(below)} <= {int, float}:
+                raise ValueError
+            return ast.Constant(above / below)
+        if isinstance(node, (ast.List, ast.Tuple)):
+            node.elts = [with_quotients(e) for e in node.elts]
+        if isinstance(node, ast.Dict):
+            node.values = [with_quotients(v) for v in node.values]
+        return node
+    try:
+        return ast.literal_eval(with_quotients(ast.parse(text, mode='eval').body))
+    except (ValueError, SyntaxError, TypeError, ArithmeticError, MemoryError, RecursionError):
+        return None
+
+
+def _may_be(key: str, value: float) -> bool:
+    """Whether a number may stand there, rather than a path such as 1/2; within a dictionary, any."""
+    if '.' in key or key not in FLAGS:
+        return True
+    try:
+        FLAGS[key].check(value)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def apply_setting(flags: dict[str, Any], key: str, value: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from models import ARCHITECTURES, AUGMENTATIONS, TrainMode
 from models.attacks import ATTACKS, AttackType
+from models.attacks.balls import BALLS
 
 from ..tasks import TASKS
 from .flag import (
@@ -166,8 +167,14 @@ FLAGS: dict[str, Flag] = {
     'attack_B': Flag(
         64, integer(1), 'a number of images, at least 1',
         'images per batch'),
+    'norm': Flag(
+        None, optional(name_in(BALLS)), lambda: listed(map(repr, BALLS)),
+        "the norm of the attack, and of its budgets; the attack's own if not given; of `union`, of what is joined"),
+    'eps': Flag(
+        None, optional(number(0)), 'a number of at least 0, such as 8/255',
+        'the budget, one alone: `attack_eps_list` with one entry; 0 is the accuracy on the images as they are'),
     'attack_eps_list': Flag(
-        None, optional(list_of(number(0, strict=True))), 'a list of numbers above 0',
+        None, optional(list_of(number(0))), 'a list of numbers of at least 0',
         "budgets; the attack's own if not given; for attacks without, the grid of the summary"),
     'attack_K': Flag(
         None, optional(integer(1)), 'a number of steps, at least 1',

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..workdir import Workdir
-from .histories import task_of
+from .histories import ATTACKING, task_of
 from .tables import Cell
 
 NORMS = {'L2': 'L2', 'Linf': 'L∞', 'L1': 'L1'}
@@ -32,6 +32,8 @@ class Measured:
     @property
     def attack(self) -> str:
         """What attacked, in words."""
+        if 'joined' in self.summary:
+            return f"{self.summary['evaluation']}: {', '.join(self.summary['joined'])}"
         settings = self.summary['settings']
         numbers = [f'{settings[flag]} {unit}' for flag, unit in (('attack_E', 'restarts'), ('attack_K', 'steps'))
                    if settings[flag] is not None]
@@ -43,7 +45,7 @@ def measured(run: Workdir, name: str) -> list[Measured]:
     found = []
     for place in run.evaluations():
         summary = place.read_summary()
-        if task_of(place) == 'attack' and summary.get('epochs') and summary['settings']['attack_set'] == 'test':
+        if task_of(place) in ATTACKING and summary.get('epochs') and summary['settings']['attack_set'] == 'test':
             eid = max(map(int, summary['epochs']))
             if name in (numbers := summary['epochs'][str(eid)]):
                 found.append(Measured(place, summary, eid, numbers))

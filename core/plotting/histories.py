@@ -129,6 +129,10 @@ def task_of(place: Workdir) -> str | None:
     return 'attack' if first and 'distances' in place.read_part(*first, ('distances',)) else None
 
 
+ATTACKING = ('attack', 'union')
+"""Tasks that leave an adversarial image, and its distance, of each image."""
+
+
 @dataclass(frozen=True)
 class Distances:
     """Sizes of the smallest perturbations found of each image: 0 for misclassified ones, inf where none was found."""
@@ -155,7 +159,7 @@ def distances(run: Workdir) -> dict[str, list[Distances]]:
     """
     found: dict[tuple[str, str, str], dict[int, tuple[Any, Distances]]] = {}
     for place in run.evaluations():
-        if task_of(place) != 'attack':
+        if task_of(place) not in ATTACKING:
             continue
         record, name = place.read_flags(), place.path.parent.name
         norm = str(record.get('norm') or place.read_summary().get('norm'))

@@ -22,6 +22,7 @@ EVALUATIONS: dict[str, Any] = {
     'generate': 'core.tasks.generate.Generate',
     'kkt': 'core.tasks.kkt.WatchKKT',
     'transfer': 'core.tasks.transfer.Transfer',
+    'union': 'core.tasks.union.Union',
 }
 """Tasks that measure archived models: subclasses of ``base.Evaluation``, or where they are."""
 TASKS: Mapping[str, Any] = ChainMap(EVALUATIONS, TRAINING)

@@ -38,9 +38,13 @@ def attack_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
     """
     name = flags['attack_type'].name
     parameters = inspect.signature(ATTACKS[name]).parameters
-    arguments = {}
+    budgets = budgets_of(flags)
+    arguments = {**_norm_argument(flags, name), **_eps_argument(flags, name)}
     for flag, names in FLAG_ARGUMENTS.items():
         own = [n for n in names if n in parameters]
+        if flag == 'attack_eps_list' and own and budgets is not None:
+            arguments['eps_list'] = budgets
+            continue
         if flags[flag] is None or (flag == 'attack_eps_list' and not own):  # a grid for the summary, too
             continue
         if not own:
@@ -53,8 +57,49 @@ def attack_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError as e:
         raise UserError(str(e)) from None
     for option, value in flags['attack_options'].items():
-        arguments[option] = _like(option, parameters[option].default, value)
+        arguments[option] = value if _is_named(parameters[option], value) else _like(
+            option, parameters[option].default, value)
     return arguments
+
+
+def budgets_of(flags: Mapping[str, Any]) -> list[float] | None:
+    """The budgets, or sizes, that the flags give: ``eps`` alone, or ``attack_eps_list``; None for the attack's own.
+
+    Raises:
+        UserError: both are given.
+    """
+    if flags['eps'] is None:
+        return flags['attack_eps_list']
+    if flags['attack_eps_list'] is not None:
+        raise UserError(f"eps is {flags['eps']:g}, and attack_eps_list is given, too: leave one of them out: "
+                        '--set eps=None, or --set attack_eps_list=None')
+    return [flags['eps']]
+
+
+def _norm_argument(flags: Mapping[str, Any], name: str) -> dict[str, Any]:
+    norm, attack = flags['norm'], ATTACKS[name]
+    if norm is None:
+        return {}
+    if 'norm' in flags['attack_options']:
+        raise UserError(f'norm is {norm}, and attack_options.norm is given, too: leave one of them out, '
+                        'with --set norm=None, say')
+    if 'norm' in inspect.signature(attack).parameters:
+        return {'norm': norm}
+    if norm != attack.norm:
+        raise UserError(f'norm is {norm}, but the attack {name} has no other norm than {attack.norm}')
+    return {}
+
+
+def _eps_argument(flags: Mapping[str, Any], name: str) -> dict[str, Any]:
+    parameters = inspect.signature(ATTACKS[name]).parameters
+    if flags['eps'] is None or 'eps_list' in parameters:
+        return {}
+    if 'eps' not in parameters:
+        raise UserError(f'eps means nothing to the attack {name}, which looks for the nearest image, not within a '
+                        'budget; attack_eps_list is the grid of its summary')
+    if 'eps' in flags['attack_options']:
+        raise UserError(f"eps is {flags['eps']:g}, and attack_options.eps is given, too: leave one of them out")
+    return {'eps': flags['eps']}
 
 
 def transfer_arguments(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,13 +127,21 @@ def refuse_attack_flags(flags: Mapping[str, Any]) -> None:
     Raises:
         UserError: one is.
     """
-    for flag in [name for name in FLAGS if name.startswith('attack') or name == 'lr']:
+    for flag in [name for name in FLAGS if name.startswith('attack') or name in ('lr', 'norm', 'eps')]:
         if flags[flag] != FLAGS[flag].default:
             raise UserError(f'{flag} means nothing here: the KKT conditions are those of the whole training set')
 
 
 def _options(name: str) -> list[str]:
     return [p for p in inspect.signature(ATTACKS[name]).parameters if p not in _NOT_OPTIONS]
+
+
+def _is_named(parameter: inspect.Parameter, value: Any) -> bool:
+    """Whether a name, or a list of names, is given to what takes numbers or None as well; the attack knows which."""
+    takes, names = str(parameter.annotation), value if isinstance(value, (list, tuple)) else None
+    if names and 'Sequence[str]' in takes and parameter.default is None:
+        return all(isinstance(name, str) for name in names)
+    return isinstance(value, str) and takes == 'int | str'
 
 
 def _like(option: str, default: Any, value: Any) -> Any:

@@ -10,12 +10,13 @@ import numpy as np
 
 from models import Model
 from models.attacks import ATTACKS, Attack, AttackResult
-from models.attacks.balls import BALLS, Ball
+from models.attacks.balls import BALLS, Ball, require_within_the_box
 from models.attacks.doubts import REASONS, sentence
 
+from ..errors import about
 from ..robustbench import entry
 from ..session import Session
-from .arguments import attack_arguments
+from .arguments import attack_arguments, budgets_of
 from .parts import Batches
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -53,9 +54,12 @@ class Attacking(Batches):
         first = next(attack for _, attack in self.networks.values())  # its norm need not be that of its class
         self.norm, self.ball, self.depends_on_scale = first.norm, first.ball, first.depends_on_scale
         self.most, self.members = first.most, list(getattr(first, 'members', ()))
-        self.averages = first.has_budgets and self.flags['attack_eps_list'] is not None
-        grid = self.flags['attack_eps_list']
+        grid = budgets_of(self.flags)
+        self.averages = first.has_budgets and grid is not None
         self.grid = list(grid if grid is not None else self.ball.grid)
+        if grid is not None and not first.has_budgets:
+            with about('attack_eps_list'):
+                require_within_the_box('the largest', max(grid), self.ball, self.images[0].size)
 
     def about(self) -> dict[str, Any]:
         most = {'most': self.most} if self.most < math.inf else {}
@@ -90,9 +94,14 @@ class Attacking(Batches):
         means = f"mean margin={numbers['mean_margin']:.5g} " if 'mean_margin' in numbers else ''
         if 'avg_acc' in numbers:
             means = f"AvgAcc={numbers['avg_acc'] * 100:.3f}% AvgRobAcc={numbers['avg_robust_acc'] * 100:.3f}% "
+            if len(numbers['robust_accuracy']) == 1:
+                ((eps, share),) = numbers['robust_accuracy'].items()
+                means = f'robust={share * 100:.3f}% within {self.norm} {eps} '
         line = (f"epoch #{eid}: {numbers['images']} images, acc={numbers['accuracy'] * 100:.3f}% "
                 f"fooled={numbers['success_rate'] * 100:.3f}% {means}median {self.norm}={numbers['median']:.5g} "
                 f"[time={numbers['seconds']:.1f}s]")
+        if 'broken_by' in numbers:
+            line += '\nbroken by: ' + ', '.join(f'{name} {n}' for name, n in numbers['broken_by'].items())
         doubts = sentence(numbers['doubtful'])
         return f'{line}\nnote: {doubts}' if doubts else line
 
@@ -126,10 +135,13 @@ def robust_accuracy(a: Mapping[str, np.ndarray], grid: Sequence[float], ball: Ba
         ball: of the norm of the distances.
         size: values in an image.
     """
+    return {f'{eps:g}': float((~fooled_at(a, eps, ball, size)).mean()) for eps in grid}
+
+
+def fooled_at(a: Mapping[str, np.ndarray], eps: float, ball: Ball, size: int) -> np.ndarray:
+    """Which images are fooled at a size, bool [N]; see ``robust_accuracy``."""
     distances = a['distances']
-    budgets = a.get('eps', distances)
-    fooled = {eps: (budgets <= eps) & (distances <= eps + ball.rounding(eps, size)) for eps in grid}
-    return {f'{eps:g}': float((~found).mean()) for eps, found in fooled.items()}
+    return (a.get('eps', distances) <= eps) & (distances <= eps + ball.rounding(eps, size))
 
 
 def averages(accuracy: float, robust: Mapping[str, float]) -> dict[str, float]:

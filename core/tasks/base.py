@@ -161,7 +161,8 @@ class Evaluation(Task):
         """The flags that the summary names."""
         kinds = ('attack', 'eid', 'seed', 'source')
         return {k: plain(v) for k, v in self.flags.items()
-                if k == 'lr' or k.startswith(kinds) or (k == 'options' and v)}
+                if k == 'lr' or k.startswith(kinds) or (k in ('norm', 'eps') and v is not None)
+                or (k == 'options' and v)}
 
     def summary(self, epochs: Mapping[int, Any]) -> dict[str, Any]:
         """summary.json, of what it says of epochs."""

@@ -34,12 +34,20 @@ def earlier_flags(eval_log: str | None, name: str, config: Mapping[str, Any], co
     begun, flags = record['config'], record['flags']
     now, asked = plain(portable_flags(config)), plain(portable_flags(command_line))
     differs = [(k, begun.get(k), now.get(k)) for k in {**begun, **now} if begun.get(k) != now.get(k)]
-    differs += [(k, flags.get(k), v) for k, v in asked.items() if flags.get(k) != v]
+    differs += [(k, was, v) for k, v in asked.items() if (was := _at(flags, k)) != v]
     if differs:
         key, was, wanted = differs[0]
         raise UserError(f'the evaluation in {eval_log} was begun with {key}={was!r}, so it cannot go on with '
                         f'{key}={wanted!r}; choose another directory, or none for a new one')
     return {k: v for k, v in flags.items() if k not in PLACES}
+
+
+def _at(flags: Mapping[str, Any], key: str) -> Any:
+    """A flag, or what is within one by a dotted key; None for what is not there."""
+    found: Any = flags
+    for name in key.split('.'):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
 
 
 def portable_flags(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from models import Model, NumericalFailure
 from models.margins import margins
 from models.measures.certificate import certified_radii, lipschitz
 
+from ..errors import UserError
+from .arguments import budgets_of
 from .attack import GRIDS, distribution
 from .base import Evaluation
 
@@ -23,6 +25,11 @@ class Certify(Evaluation):
     """
 
     subject = 'certificate'
+
+    def check(self) -> None:
+        budgets_of(self.flags)
+        if self.flags['norm'] not in (None, 'L2'):
+            raise UserError(f"norm is {self.flags['norm']}, but what is certified are radii in L2")
 
     def make(self, model: Model) -> Any:
         return lipschitz(model)
@@ -41,7 +48,7 @@ class Certify(Evaluation):
             'images': len(radii), 'accuracy': float((logits.argmax(axis=1) == self.labels).mean()),
             **distribution(radii),
             'certified_accuracy': {f'{eps:g}': float((radii > eps).mean())
-                                   for eps in self.flags['attack_eps_list'] or GRIDS['L2']},
+                                   for eps in budgets_of(self.flags) or GRIDS['L2']},
             'lipschitz': constants}
 
     def line(self, eid: int, numbers: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from ..errors import about
 from ..flags.earlier import archived_epochs, source_flags
 from ..session import Session
 from ..workdir import Workdir
-from .arguments import MAKERS, transfer_arguments
+from .arguments import MAKERS, budgets_of, transfer_arguments
 from .begun import digests
 from .parts import Batches
 
@@ -38,7 +38,7 @@ class Transfer(Batches):
         super().__init__(session)
         self.attack = self.flags['attack_type'].name
         self.subject = f'the attack {self.attack}'
-        self.eps = sorted(set(self.flags['attack_eps_list'] or EPS))
+        self.eps = sorted(set(budgets_of(self.flags) or EPS))
 
     def check(self) -> None:
         self.arguments = transfer_arguments(self.flags)

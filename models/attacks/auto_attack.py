@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,18 +13,33 @@ from .apgd import APGD
 from .base import Attack, Net
 from .fab import FAB
 from .results import Proposal
+from .spheres import SPHERES
 from .square import Square
 from .within_budgets import budgets
 
-PARTS: dict[str, Callable[[Net, str, int], Attack]] = {
-    'apgd-ce': lambda net, norm, repeat: APGD(net, repeat=repeat, norm=norm, loss='xent'),
-    'apgd-dlr': lambda net, norm, repeat: APGD(net, repeat=repeat, norm=norm, loss='dlr'),
-    'apgd-t': lambda net, norm, repeat: APGD(net, repeat=1, norm=norm, loss='dlr-targeted'),
+L1_TARGETS = 5
+"""Classes that APGD goes towards in L1; 9 in other norms."""
+
+
+def _apgd(net: Net, norm: str, repeat: int, loss: str, eot_iter: int = 1) -> APGD:
+    in_l1: dict[str, Any] = {'larger_first': True, 'target_classes': L1_TARGETS} if norm == 'L1' else {}
+    return APGD(net, repeat=repeat, norm=norm, loss=loss, eot_iter=eot_iter, **in_l1)
+
+
+PARTS: dict[str, Callable[..., Attack]] = {
+    'apgd-ce': lambda net, norm, repeat, **eot: _apgd(net, norm, repeat, 'xent', **eot),
+    'apgd-dlr': lambda net, norm, repeat, **eot: _apgd(net, norm, repeat, 'dlr', **eot),
+    'apgd-t': lambda net, norm, repeat: _apgd(net, norm, 1, 'dlr-targeted'),
     'fab': lambda net, norm, repeat: FAB(net, repeat=repeat, norm=norm),
     'fab-t': lambda net, norm, repeat: FAB(net, repeat=1, norm=norm, target_classes=9),
     'square': lambda net, norm, repeat: Square(net, norm=norm),
 }
-"""The attacks that it can be made of, by the names of the authors; of a network, a norm and a number of restarts."""
+"""The attacks that it can be made of, by the names of the authors; of a network, a norm, a number of restarts, and what
+else a version has."""
+RANDOM_PASSES = 20
+"""Passes of APGD for networks that draw random numbers."""
+L1_REPEAT = 5
+"""Restarts of the standard version in L1: of APGD up the cross entropy alone, for the others have one."""
 VERSIONS: dict[str, tuple[tuple[str, ...], int]] = {
     'standard': (('apgd-ce', 'apgd-t', 'fab-t', 'square'), 1),
     'plus': (('apgd-ce', 'apgd-dlr', 'fab', 'square', 'apgd-t', 'fab-t'), 5),
@@ -44,11 +60,12 @@ class AutoAttack(Attack):
 
     Args:
         model: ``Model``, or any built Keras model that maps images to logits.
-        norm: 'Linf' or 'L2'.
+        norm: 'Linf', 'L2' or 'L1'. In L1, as the authors have it, APGD begins in larger balls, goes towards five
+            classes, and up the cross entropy it has five restarts.
         eps_list: the budget, or budgets, tried in ascending order; None for those that suit the norm.
         version: 'standard', APGD with the cross entropy, APGD towards nine classes, FAB towards nine classes, and
-            Square; 'plus', all six attacks with five restarts; 'rand', the two APGD alone, for networks that draw
-            random numbers; or 'custom'.
+            Square; 'plus', all six attacks with five restarts; 'rand', the two APGD alone, with gradients that
+            are means over 20 passes, for networks that draw random numbers; or 'custom'.
         attacks: names of ``PARTS``, in order, with 'custom' alone.
         repeat: restarts, with 'custom' alone.
 
@@ -65,17 +82,20 @@ class AutoAttack(Attack):
 
     def __init__(self, model: Net, norm: str = 'Linf', eps_list: float | Sequence[float] | None = None,
                  version: str = 'standard', attacks: Sequence[str] | None = None, repeat: int = 1):
-        super().__init__(model, checks.one_of('norm', norm, ('Linf', 'L2')))
+        super().__init__(model, checks.one_of('norm', norm, SPHERES))
         given = [eps_list] if isinstance(eps_list, (int, float)) else eps_list
         self.eps_list = budgets(self.ball, given, self.image_size)
         names, restarts = self._named(version, attacks, checks.count('repeat', repeat))
+        if norm == 'L1' and version == 'standard':
+            restarts = L1_REPEAT
+        more = {'eot_iter': RANDOM_PASSES} if version == 'rand' else {}
         classes = self.net.output_shape[-1]
         self.members: dict[str, Attack] = {}
         for name in names:
             if classes < _CLASSES.get(name, 2):
                 name = _INSTEAD.get(name, name)
             if classes >= _CLASSES.get(name, 2) and name not in self.members:
-                self.members[name] = PARTS[name](model, norm, restarts)
+                self.members[name] = PARTS[name](model, norm, restarts, **more)
         if not self.members:
             raise ValueError(f'none of {", ".join(names)} attacks a network of {classes} classes')
 
@@ -95,7 +115,7 @@ class AutoAttack(Attack):
 
     def _run(self, x, y, rng):
         images, eps, by = np.zeros_like(x), np.full(len(x), np.inf), np.full(len(x), -1)
-        for budget in self.eps_list:
+        for budget in self.tried:
             for i, part in enumerate(self.members.values()):
                 active = np.flatnonzero(np.isinf(eps))
                 if not len(active):

@@ -22,6 +22,9 @@ Bounds: TypeAlias = tuple[float, float]
 
 ROUNDED = 2.0 ** -24
 """By so much a float32 pixel of [0, 1] is off where it was added up."""
+WHOLE_BOX = math.nextafter(1.0, 0.0)
+"""An L-infinity budget that is all of the box, 1 in float32, for what means that; who writes 1 is asked whether a grey
+level of 255 was meant."""
 RELATIVE = 1e-6
 """By this share of itself a norm that was taken in float32 is off."""
 
@@ -181,7 +184,58 @@ class L2(Ball):
         return noise
 
 
-BALLS: dict[str, Ball] = {ball.name: ball for ball in (Linf(), L2())}
+class L1(Ball):
+    """L1: the sum of what is added to pixels and of what is taken from them.
+
+    ``onto`` minds the box [0, 1]: the ball's nearest point, clipped to the box as in other norms, is far inside of the
+    ball (Croce & Hein, arXiv 2103.01208, section 2).
+    """
+
+    name = 'L1'
+    budgets = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 16.0, 20.0)
+    grid = tuple(float(k) for k in range(1, 31))
+
+    def size(self, delta):
+        return tf.reduce_sum(tf.abs(delta), axis=[1, 2, 3])
+
+    def dual_size(self, gradient):
+        return ops.linf_norm(gradient)
+
+    def direction(self, gradient):
+        flat = tf.reshape(gradient, [tf.shape(gradient)[0], -1])
+        largest = tf.one_hot(tf.argmax(tf.abs(flat), axis=1), tf.shape(flat)[1], dtype=flat.dtype)
+        return tf.reshape(largest * tf.sign(flat), tf.shape(gradient))
+
+    def project(self, delta, eps):
+        return ops.within_l1(delta, eps)
+
+    def onto(self, x, clean, eps):
+        """The nearest points, in L2, that are in the balls around the clean images and in [0, 1]."""
+        delta = x - clean
+        return clean + ops.within_l1(delta, eps, tf.where(delta > 0, 1 - clean, clean))
+
+    def random(self, like, eps, seed):
+        shape = tf.shape(like)
+        seeds = tf.random.split(seed, 3)
+        parts, rest, signs = (tf.random.stateless_uniform(s, seeds[i]) for i, s in enumerate((shape, shape[:1], shape)))
+        parts, rest = -tf.math.log1p(-parts), -tf.math.log1p(-rest)
+        share = parts / ops.per_image(rest + tf.reduce_sum(parts, axis=[1, 2, 3]))
+        return ops.per_image(eps) * tf.where(signs < 0.5, -share, share)
+
+    def reach(self, x, bounds):
+        return self.size(tf.maximum(x - bounds[0], bounds[1] - x))
+
+    def norm(self, delta):
+        return delta.sum(axis=1)
+
+    def draw(self, shape, eps, rng):
+        # Of d + 1 exponential numbers, each over their sum, d are a uniform point of the simplex.
+        parts, rest = rng.exponential(size=shape), rng.exponential(size=(shape[0], 1, 1, 1))
+        return eps * np.where(rng.uniform(size=shape) < 0.5, -1, 1) * parts / (
+            rest + parts.sum(axis=(1, 2, 3), keepdims=True))
+
+
+BALLS: dict[str, Ball] = {ball.name: ball for ball in (Linf(), L2(), L1())}
 """By the names of their norms."""
 
 
@@ -194,9 +248,12 @@ def require_within_the_box(name: str, eps: float, ball: Ball, size: int | None) 
         size: values in an image, if that is known.
 
     Raises:
-        ValueError: it is larger than the box allows.
+        ValueError: it is larger than the box allows, or, in L-infinity, 1 or more, which is no bound.
     """
     most = ball.diagonal(size)
+    if eps >= 1 and isinstance(ball, Linf):
+        asked = f'was {eps:g}/255 meant?' if eps <= 255 else 'it must be below 1'
+        raise ValueError(f'{name} is {eps:g}; pixels are in [0, 1]: {asked}')
     if eps > most:
         raise ValueError(f'{name} is {eps:g}, but pixels are in [0, 1], and no two images are further apart than '
                          f'{most:g} in {ball.name}; 8 of 255 grey levels are 8 / 255')

@@ -62,7 +62,7 @@ class Attack(ABC):
         norm: its name, 'L2' or 'Linf'.
         ball: what the attack does within a budget of this norm.
         has_budgets: whether it works within given budgets rather than minimising the distance.
-        eps_list: these budgets, ascending.
+        eps_list: these budgets, ascending; of 0 there is nothing to try, and only what is wrong as it is counts.
         most: the largest distance that an attack without budgets looks at; inf for any.
         depends_on_scale: whether what is found depends on the scale of the logits.
         net: the Keras model.
@@ -111,6 +111,10 @@ class Attack(ABC):
     def attack(self, images: np.ndarray, labels: np.ndarray, rng: Rng | int | None = None) -> AttackResult:
         """Attacks a batch.
 
+        Of a network that draws random numbers in inference, what is judged is one pass for each image: an image is
+        misclassified to begin with if it was in the first, and an adversarial image counts if it is in one more pass,
+        after the attack. So the robust accuracy is itself random, and differs from that of the next call.
+
         Args:
             images: floats in [0, 1], [N, H, W, C].
             labels: integers [N], or one-hot [N, num_labels]: the right classes (of a targeted attack, the targets).
@@ -124,7 +128,7 @@ class Attack(ABC):
         done = self._reached(clean, y)
         found, success = x.copy(), done.copy()
         stood_still, by = np.zeros(len(x), bool), None
-        if not done.all():
+        if not done.all() and (self.tried or not self.has_budgets):
             proposal = self._propose(x, y, done, rng)
             found[~done] = self._clipped(proposal, x[~done])
             success[~done] = proposal.found
@@ -163,8 +167,13 @@ class Attack(ABC):
 
     def _smallest_budgets(self, distances: np.ndarray, size: int) -> np.ndarray:
         """The smallest budget that holds each distance, float64 [N]; inf for none."""
-        within = np.array(self.eps_list) + self.ball.rounding(np.array(self.eps_list), size)
-        return np.array([*self.eps_list, np.inf])[np.searchsorted(within, distances)]
+        within = np.array(self.tried) + self.ball.rounding(np.array(self.tried), size)
+        return np.array([*self.tried, np.inf])[np.searchsorted(within, distances)]
+
+    @property
+    def tried(self) -> list[float]:
+        """The budgets that leave something to try, ascending."""
+        return [eps for eps in self.eps_list if eps > 0]
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """The network's logits, [N, num_labels]: float32, or float64 if the network's are."""
@@ -225,11 +234,11 @@ class Attack(ABC):
         doubts.whole_box |= lost & ((self.eps_list[-1] if self.has_budgets else self.most) >= furthest)
         # An attack that the scale of the logits may mislead is compared where it found something, too.
         rows = np.flatnonzero(size > 0 if self.depends_on_scale else lost)
-        if self.targeted or not len(rows):
+        if self.targeted or not len(rows) or (self.has_budgets and not self.tried):
             return doubts
         direction, blind = self._looked(x[rows], y[rows])
         doubts.no_gradient[rows] |= blind & lost[rows]
-        lengths = [np.full(len(x), eps) for eps in self.eps_list] or [
+        lengths = [np.full(len(x), eps) for eps in self.tried] if self.has_budgets else [
             np.minimum(share * furthest, self.most) for share in STEP_LENGTHS]
         for length in lengths:
             _, wrong = self._stepped(x[rows], direction, y[rows], length[rows])

@@ -45,7 +45,7 @@ class FAB(MinimumNormAttack):
         target_classes: None for the nearest of all boundaries at each step; or in how many classes' direction, those of
             the largest logits at the clean image, to search, each with all the restarts: a gradient a step, for
             networks of many classes, and another path. Any wrong class counts. AutoAttack has 9.
-        norm: 'Linf' or 'L2'.
+        norm: 'Linf', 'L2' or 'L1'.
         search_steps: of the bisection: it ends within 2^-search_steps of the distance.
 
     Raises:

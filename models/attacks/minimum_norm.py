@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks
-from .balls import Ball, Rng
+from .balls import WHOLE_BOX, Ball, Rng
 from .base import Attack, Net
 from .compiled import IMAGES, LABELS, PER_IMAGE, compiled
 from .gradient_descent import GradientDescentAttack
@@ -38,7 +38,7 @@ class MinimumNormAttack(Attack):
         super().__init__(model, norm)
         self.steps = checks.count('steps', steps)
         self.starts = checks.count('starts', starts)
-        self._anywhere = GradientDescentAttack(model, [1.0], k=max(20, self.steps), repeat=2, norm='Linf')
+        self._anywhere = GradientDescentAttack(model, [WHOLE_BOX], k=max(20, self.steps), repeat=2, norm='Linf')
         self._searched = compiled(self._search, IMAGES, LABELS, IMAGES, IMAGES, PER_IMAGE)
 
     @abstractmethod

@@ -76,6 +76,36 @@ def within_l2(a: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
     return a * per_image(tf.where(norm > radius, radius / tf.where(norm > 0, norm, 1.0), 1.0))
 
 
+def within_l1(a: tf.Tensor, radius: tf.Tensor, room: tf.Tensor | None = None) -> tf.Tensor:
+    """The nearest image to each, in L2, of an L1 norm of at most ``radius``, [N], and with pixels within ``room`` of 0.
+
+    They are ``sign(a) clip(|a| - t, 0, room)`` with the least t of at least 0 at which their sum is no more than the
+    radius. As t falls the sum is made of straight lines, which become steeper by one where t meets an |a|, and flatter
+    by one where it meets an |a| - room. In float64, for the sums cancel.
+
+    Args:
+        a: float [N, H, W, C].
+        radius: at least 0.
+        room: how far each pixel may go, of at least 0, of the shape of ``a``; None for anywhere.
+    """
+    flat, radius = tf.cast(tf.reshape(tf.abs(a), [tf.shape(a)[0], -1]), tf.float64), tf.cast(radius, tf.float64)
+    most, bends, steeper = flat, flat, tf.ones_like(flat)
+    if room is not None:
+        most = tf.cast(tf.maximum(tf.reshape(room, tf.shape(flat)), 0.0), tf.float64)
+        bends, steeper = tf.concat([flat, flat - most], axis=1), tf.concat([steeper, -steeper], axis=1)
+    order = tf.argsort(bends, axis=1, direction='DESCENDING')
+    bends, steeper = (tf.gather(b, order, axis=1, batch_dims=1) for b in (bends, steeper))
+    slope = tf.cumsum(steeper, axis=1)
+    sums = tf.pad(tf.cumsum(slope[:, :-1] * (bends[:, :-1] - bends[:, 1:]), axis=1), [[0, 0], [1, 0]])  # at each bend
+    last = tf.reduce_sum(tf.cast(sums[:, 1:] < radius[:, tf.newaxis], tf.int32), axis=1)  # before the radius is reached
+    bend, its_slope, before = (tf.gather(b, last, axis=1, batch_dims=1) for b in (bends, slope, sums))
+    t = bend - (radius - before) / tf.maximum(its_slope, 1.0)
+    inside = tf.reduce_sum(tf.minimum(flat, most), axis=1) <= radius
+    t = tf.where(inside, tf.zeros_like(t), tf.maximum(t, 0.0))
+    found = tf.clip_by_value(flat - t[:, tf.newaxis], 0.0, most)
+    return tf.sign(a) * tf.cast(tf.reshape(found, tf.shape(a)), a.dtype)
+
+
 def furthest_l2(x: tf.Tensor, bounds: tuple[float, float]) -> tf.Tensor:
     """L2 distance of each image from the furthest corner of the box, [N]."""
     return l2_norm(tf.maximum(x - bounds[0], bounds[1] - x))

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from .. import checks
 from . import ops
-from .balls import L2, Ball, Linf, Rng
+from .balls import L1, L2, Ball, Linf, Rng
 
 
 class Sphere(Ball):
@@ -72,7 +72,23 @@ class L2Sphere(Sphere, L2):
         return ops.per_image(eps) * ops.unit(noise)
 
 
-SPHERES: dict[str, type[Sphere]] = {'Linf': LinfSphere, 'L2': L2Sphere}
+class L1Sphere(Sphere, L1):
+    """L1: normal noise, brought into the ball and the box: on the sphere, and most pixels are as they were."""
+
+    def noise(self, shape, rng):
+        return rng.normal(size=shape).astype(np.float32)
+
+    def noise_like(self, like, seed):
+        return tf.random.stateless_normal(tf.shape(like), seed)
+
+    def scaled(self, noise, eps):
+        return self.project(noise, eps)
+
+    def start(self, x, eps, noise):
+        return self.onto(x + noise, x, eps)
+
+
+SPHERES: dict[str, type[Sphere]] = {'Linf': LinfSphere, 'L2': L2Sphere, 'L1': L1Sphere}
 """By the names of their norms."""
 
 

@@ -39,7 +39,7 @@ class Square(Attack):
         p_init: the share of an image that the first squares cover; the authors have 0.05 (L-infinity) or 0.1 (L2) for
             networks that were not trained to be robust, and AutoAttack 0.8 for all.
         repeat: restarts within each budget.
-        norm: 'Linf' or 'L2'.
+        norm: 'Linf', 'L2' or 'L1'.
         loss: 'margin', by how much a wrong class leads, or 'ce', the cross entropy, whose result depends on the scale
             of the logits.
         rescale: whether the schedule, made for 10,000 squares, is stretched or shrunk to ``k``.
@@ -70,7 +70,7 @@ class Square(Attack):
     def _run(self, x, y, rng):
         images, eps = np.zeros_like(x), np.full(len(x), np.inf)
         active = np.arange(len(x))
-        for budget in self.eps_list:
+        for budget in self.tried:
             for _ in range(self.repeat):
                 ends, fooled, _ = self.search(x[active], y[active], budget, int(rng.uniform() * 2 ** 31), active,
                                               len(x))

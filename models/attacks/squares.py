@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TypeAlias
 
 import numpy as np
@@ -44,19 +43,24 @@ def sides(share: np.ndarray, height: int, width: int, least: int = 1, odd: bool 
     return np.minimum(side + (side % 2 == 0 if odd else 0), min(height, width)).astype(np.int32)
 
 
-def hill(height: int, width: int) -> np.ndarray:
-    """A bump that falls off from its middle, of L2 norm 1, [height, width]; of the released code, its terms too."""
+def hill(height: int, width: int, order: int = 2) -> np.ndarray:
+    """A bump that falls off from its middle, of norm 1, [height, width]; of the released code, its terms too.
+
+    Args:
+        height, width: in pixels.
+        order: of the norm, 1 or 2. In L1 the bump falls off more steeply.
+    """
     far = np.maximum(abs(np.arange(height) - height // 2)[:, np.newaxis], abs(np.arange(width) - width // 2))
-    terms = 1 / np.arange(1.0, max(height, width) // 2 + 2) ** 2
+    terms = 1 / np.arange(1.0, max(height, width) // 2 + 2) ** (2 if order == 2 else 4)
     heights = terms[::-1].cumsum()[::-1]  # at each distance from the middle, the terms from there on
     bump = heights[far]
-    return bump / math.sqrt(np.square(bump).sum()) if bump.size else bump
+    return bump / np.linalg.norm(bump.ravel(), order) if bump.size else bump
 
 
-def two_hills(side: int) -> np.ndarray:
-    """A hill above a hole, of L2 norm 1, [side, side]."""
-    bump = np.concatenate([hill(side // 2, side), -hill(side - side // 2, side)])
-    return bump / math.sqrt(np.square(bump).sum())
+def two_hills(side: int, order: int = 2) -> np.ndarray:
+    """A hill above a hole, of norm 1, [side, side]."""
+    bump = np.concatenate([hill(side // 2, side, order), -hill(side - side // 2, side, order)])
+    return bump / np.linalg.norm(bump.ravel(), order)
 
 
 def _place(uniform: tf.Tensor, room: tf.Tensor) -> tf.Tensor:
@@ -133,6 +137,7 @@ class L2Squares(_Squares):
     with."""
 
     _least = (3, True)
+    _order = 2
 
     def __init__(self, shape: tuple[int, int, int], share: np.ndarray, released: bool):
         super().__init__(shape, share, released)
@@ -144,8 +149,8 @@ class L2Squares(_Squares):
         self.kinds, self.kind = np.unique(self.sides, return_inverse=True)
         self.bumps = np.zeros((len(self.kinds), 2, largest, largest), np.float32)  # upright and lying
         for bumps, side in zip(self.bumps, self.kinds):
-            bumps[0, :side, :side] = two_hills(side)
-            bumps[1, :side, :side] = two_hills(side).T
+            bumps[0, :side, :side] = two_hills(side, self._order)
+            bumps[1, :side, :side] = two_hills(side, self._order).T
 
     def start(self, x: tf.Tensor, eps: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
         """Images with a bump in each tile."""
@@ -153,8 +158,8 @@ class L2Squares(_Squares):
         side = min(self.tile, self.width)
         lying = tf.reshape(uniform[:, :rows * columns] > 0.5, [-1, rows, columns, 1, 1, 1])
         signs = tf.reshape(_signs(uniform[:, rows * columns:]), [-1, rows, columns, 1, 1, self.channels])
-        bump = two_hills(self.tile)[:, :side].astype(np.float32)[:, :, np.newaxis]
-        turned = two_hills(self.tile).T[:, :side].astype(np.float32)[:, :, np.newaxis]
+        bump = two_hills(self.tile, self._order)[:, :side].astype(np.float32)[:, :, np.newaxis]
+        turned = two_hills(self.tile, self._order).T[:, :side].astype(np.float32)[:, :, np.newaxis]
         tiles = tf.transpose(tf.where(lying, turned, bump) * signs, [0, 1, 3, 2, 4, 5])
         tiles = tf.reshape(tiles, [-1, rows * self.tile, columns * side, self.channels])
         above, left = (self.height - rows * self.tile) // 2, (self.width - columns * side) // 2
@@ -172,9 +177,13 @@ class L2Squares(_Squares):
             norm_both = self._norm(tf.where(here | there, delta, 0.0), [1, 2, 3])
         bump = self._bump(kind, uniform[:, 4], row, column) * _signs(uniform[:, tf.newaxis, tf.newaxis, 5:])
         new = tf.where(here, bump + delta / (SPARE + norm_here), 0.0)
-        spare = tf.maximum(ops.per_image(tf.square(eps)) - tf.reduce_sum(tf.square(delta), [1, 2, 3], True), 0.0)
-        new *= tf.sqrt(spare / self.channels + tf.square(norm_both)) / (SPARE + self._norm(new, [1, 2]))
+        new *= self._size(delta, norm_both, eps) / (SPARE + self._norm(new, [1, 2]))
         return self._of_size(x, tf.where(here, new, tf.where(there, 0.0, delta)), eps)
+
+    def _size(self, delta: tf.Tensor, norm_both: tf.Tensor, eps: tf.Tensor) -> tf.Tensor:
+        """The norm of a new bump, in each channel: that of both windows, and a share of what the image has left."""
+        spare = tf.maximum(ops.per_image(tf.square(eps)) - tf.reduce_sum(tf.square(delta), [1, 2, 3], True), 0.0)
+        return tf.sqrt(spare / self.channels + tf.square(norm_both))
 
     def _bump(self, kind: tf.Tensor, uniform: tf.Tensor, row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
         """The bumps of this kind, each with its corner at a row and column, [n, H, W, 1]; elsewhere, anything."""
@@ -186,7 +195,7 @@ class L2Squares(_Squares):
         return bump[..., tf.newaxis]
 
     def _of_size(self, x: tf.Tensor, delta: tf.Tensor, eps: tf.Tensor) -> tf.Tensor:
-        """Images changed along ``delta``, by the whole budget, and clipped to the box."""
+        """Images changed along ``delta``, by the whole budget, within the box."""
         delta *= ops.per_image(eps) / (SPARE + self._norm(delta, [1, 2, 3]))
         return tf.clip_by_value(x + delta, 0.0, 1.0)
 
@@ -195,7 +204,25 @@ class L2Squares(_Squares):
         return tf.sqrt(tf.reduce_sum(tf.square(a), axis=axes, keepdims=True))
 
 
+class L1Squares(L2Squares):
+    """The same in L1, with steeper hills, projected onto the ball within the box (Croce & Hein, arXiv 2103.01208)."""
+
+    _order = 1
+
+    def _size(self, delta, norm_both, eps):
+        spare = tf.maximum(ops.per_image(eps) - self._norm(delta, [1, 2, 3]), 0.0)
+        return spare + self.channels * norm_both  # as the authors have it; the projection holds it to the budget
+
+    def _of_size(self, x, delta, eps):
+        within = ops.within_l1(delta, eps * (1 - 1e-6), tf.where(delta > 0, 1 - x, x))
+        return tf.clip_by_value(x + within, 0.0, 1.0)
+
+    @staticmethod
+    def _norm(a, axes):
+        return tf.reduce_sum(tf.abs(a), axis=axes, keepdims=True)
+
+
 Squares: TypeAlias = LinfSquares | L2Squares
 
-SQUARES: dict[str, type[LinfSquares] | type[L2Squares]] = {'Linf': LinfSquares, 'L2': L2Squares}
+SQUARES: dict[str, type[LinfSquares] | type[L2Squares]] = {'Linf': LinfSquares, 'L2': L2Squares, 'L1': L1Squares}
 """By the names of their norms."""

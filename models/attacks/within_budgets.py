@@ -26,13 +26,13 @@ def budgets(ball: Ball, eps_list: Sequence[float] | None, size: int | None = Non
         size: values in an image, if that is known.
 
     Raises:
-        ValueError: no list of finite numbers above 0, or one that is larger than the box allows.
+        ValueError: no list of finite numbers of at least 0, or one that is larger than the box allows.
     """
     most = ball.diagonal(size)
     if eps_list is None:
         return [eps for eps in ball.budgets if eps < most] or [most]
-    found = checks.numbers('eps_list', eps_list)
-    require_within_the_box('the largest of eps_list', found[-1], ball, size)
+    found = checks.numbers('eps_list', eps_list, strict=False)
+    require_within_the_box('the largest of eps_list' if len(found) > 1 else 'eps', found[-1], ball, size)
     return found
 
 
@@ -154,7 +154,7 @@ class BudgetAttack(Attack):
             return active[~wrong]
 
         steps, restarts = self._single_steps(x, y), self._restarts(x)
-        for budget in self.eps_list:
+        for budget in self.tried:
             for restart in range(restarts):
                 start = self._starts(x, active, budget, rng) if self.random_start else x[active]
                 each = np.full(len(active), budget)

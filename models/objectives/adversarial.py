@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks
-from ..attacks.balls import BALLS, require_within_the_box
+from ..attacks.balls import require_within_the_box
 from ..attacks.loss_pgd import STARTS, LossPGD
 from ..batch import Batch
 from ..margin_losses import MARGIN_LOSSES
@@ -51,7 +51,7 @@ class Adversarial(Attacking[LossPGD]):
                  attack_loss: str = 'xent', random_start: bool = True, floor: float = 0.0,
                  start: str = 'ball', shift: float = 0.0):
         self.eps = Control('eps', eps, strict=True)
-        self.norm = checks.one_of('norm', norm, BALLS)
+        self.norm = checks.one_of('norm', norm, ('Linf', 'L2'))
         self.loss = checks.one_of('loss', loss, MARGIN_LOSSES)
         checks.one_of('attack_loss', attack_loss, MARGIN_LOSSES)
         k = checks.count('k', k)
