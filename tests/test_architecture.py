@@ -28,6 +28,8 @@ MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'step_starts', 'loss_pgd',
            'bisection', 'spheres', 'adaptive', 'squares', 'hyperplanes']
+HEALTH = ['findings', 'evidence', 'outputs', 'gradients', 'gradient_free', 'budget_checks', 'step_checks', 'transfer',
+          'planted']
 OBJECTIVES = ['labels', 'moments', 'passes', 'base', 'gradients', 'at_layers', 'attacking']  # what they have in common
 CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.files',
         'workdir.paths', 'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir',
@@ -35,8 +37,8 @@ CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.loc
         'flags.merging', 'flags.described', 'flags', 'flags.earlier', 'flags.likes', 'flags.doc', 'progress', 'sweeps',
         'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting', 'plotting.labels',
         'plotting.transfer', 'plotting.tables', 'session', 'imported', 'tasks.records', 'tasks.telling', 'tasks.epochs',
-        'tasks.replay', 'tasks.arguments', 'tasks.begun', 'tasks.base', 'tasks.parts', 'tasks.attack',
-        'tasks.transfer', 'tasks.certify', 'tasks.kkt', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
+        'tasks.replay', 'tasks.arguments', 'tasks.begun', 'tasks.base', 'tasks.parts', 'tasks.health',
+        'tasks.attack', 'tasks.transfer', 'tasks.certify', 'tasks.kkt', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
         'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs',
         'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
@@ -77,7 +79,7 @@ def inner_imports(package: str, name: str, path: Path) -> set[str]:
     return found - {''}
 
 
-@pytest.mark.parametrize('package, order, without', [('models', MODELS, ('attacks', 'objectives')), ('core', CORE, ())])
+@pytest.mark.parametrize('package, order, without', [('models', MODELS, ('attacks', 'objectives', 'health')), ('core', CORE, ())])
 def test_each_module_imports_only_from_those_before_it(package, order, without):
     files = modules(package, without)
     assert sorted(files) == sorted(order), 'a new module takes its place in the order'
@@ -95,8 +97,16 @@ def test_an_attack_imports_what_attacks_have_in_common_and_models_know_no_attack
         assert inner <= set(ATTACKS[:i]) | others, name
         assert {n for n in imports(files[name]) if n.startswith('..')} <= {
             '..', '..model', '..chains', '..checks', '..logits', '..margin_losses', '..climbed_losses', '..types'}, name
-    for path in modules('models', ('attacks', 'objectives')).values():
+    for path in modules('models', ('attacks', 'objectives', 'health')).values():
         assert not any('attacks' in n for n in imports(path)), path.name
+
+
+def test_a_check_of_an_evaluation_imports_attacks_and_no_other_check():
+    files = {p.stem: p for p in (ROOT / 'models/health').glob('*.py') if p.stem != '__init__'}
+    assert sorted(files) == sorted(HEALTH), 'a new module takes its place in the order'
+    for name in HEALTH:
+        inner = {n[1:] for n in imports(files[name]) if n.startswith('.') and not n.startswith('..')}
+        assert inner <= set(HEALTH[:2]) and not any('objectives' in n for n in imports(files[name])), name
 
 
 def test_an_objective_imports_what_objectives_have_in_common_and_models_know_no_objective():

@@ -14,6 +14,7 @@ from models.attacks.balls import BALLS, Ball
 from models.attacks.doubts import REASONS, sentence
 
 from ..session import Session
+from . import health
 from .arguments import attack_arguments
 from .parts import Batches
 
@@ -52,6 +53,7 @@ class Attacking(Batches):
         first = next(attack for _, attack in self.networks.values())  # its norm need not be that of its class
         self.norm, self.ball, self.depends_on_scale = first.norm, first.ball, first.depends_on_scale
         self.most, self.members = first.most, list(getattr(first, 'members', ()))
+        self._health: dict[str | None, health.Health] = {}
         self.averages = first.has_budgets and self.flags['attack_eps_list'] is not None
         grid = self.flags['attack_eps_list']
         self.grid = list(grid if grid is not None else self.ball.grid)
@@ -71,6 +73,18 @@ class Attacking(Batches):
             **result.doubts.arrays(),
         }
 
+    def finish(self, eid: int, device: str | None) -> Mapping[str, Any]:
+        images = min(health.images(self.flags['health']), len(self.images))
+        if not images:
+            return {}
+        earlier = self.out.read_summary().get('epochs', {}).get(str(eid), {}).get('health')
+        if earlier is None:
+            attack, starts = self.at(eid, device), range(0, images, self.batch_size)
+            earlier = self._health.setdefault(device, health.Health(attack)).of(
+                [self.out.read_part(eid, start) for start in starts], self.images, self.labels, images,
+                int(self.session.rng('health', eid).integers(2 ** 31)))
+        return {'health': earlier}
+
     def join(self, parts: Sequence[Mapping[str, Any]]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         joined = {name: np.concatenate([p[name] for p in parts])
                   for name in (*_JOINED, *REASONS) if all(name in p for p in parts)}
@@ -87,7 +101,8 @@ class Attacking(Batches):
                 f"fooled={numbers['success_rate'] * 100:.3f}% {means}median {self.norm}={numbers['median']:.5g} "
                 f"[time={numbers['seconds']:.1f}s]")
         doubts = sentence(numbers['doubtful'])
-        return f'{line}\nnote: {doubts}' if doubts else line
+        notes = [f'note: {doubts}'] if doubts else []
+        return '\n'.join([line, *notes, *health.lines(numbers.get('health', {}))])
 
     def _summary(self, a: Mapping[str, np.ndarray]) -> dict[str, Any]:
         accuracy = float((a['clean_class'] == a['label']).mean())

@@ -1,0 +1,93 @@
+"""Checks of an evaluation by an attack: reasons to doubt its numbers. See docs/health.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..attacks.base import Attack, AttackResult
+from .budget_checks import rises_with_eps, single_step_beats_many
+from .evidence import Evidence
+from .findings import Finding, skipped
+from .gradient_free import gradient_free_beats_gradient
+from .gradients import zero_gradients
+from .outputs import batch_dependent, probabilities, random_output
+from .planted import Planting, planted, planting_of
+from .step_checks import Steps
+from .transfer import transfer_beats_white_box
+
+NAMES = ('random_output', 'batch_dependent', 'probabilities', 'zero_gradients', 'gradient_free_beats_gradient',
+         'still_moving', 'best_not_returned', 'rises_with_eps', 'not_zero_unbounded', 'single_step_beats_many',
+         'transfer_beats_white_box', 'planted')
+"""Of the checks."""
+
+
+class Health:
+    """Looks whether what an attack finds can be believed.
+
+    What is compiled for it is kept, so that a network with other weights, that of another epoch, costs less.
+
+    Args:
+        attack: an attack of ``models.attacks``, or one's own, not targeted.
+
+    Raises:
+        ValueError: it is targeted.
+    """
+
+    def __init__(self, attack: Attack):
+        if attack.targeted:
+            raise ValueError('health is of attacks that look for any wrong class, not of a targeted one')
+        self.attack = attack
+        self._kept: dict[str, Any] = {}
+
+    def check(self, images: np.ndarray, labels: np.ndarray, result: AttackResult | None = None, seed: int = 0,
+              pool: np.ndarray | None = None) -> dict[str, Finding]:
+        """All checks, by name.
+
+        Args:
+            images: some of those that were attacked, floats in [0, 1], [N, H, W, C]; 64 do.
+            labels: the right classes, integers [N], or one-hot.
+            result: what the attack found of them; None to attack them now.
+            seed: of all that is drawn.
+            pool: further images of the kind [M, H, W, C], for the surrogate of ``transfer_beats_white_box``; None for
+                the images.
+
+        Raises:
+            ValueError: images or labels that are not such, or logits that are not finite.
+        """
+        x, y, _ = self.attack._checked(images, labels)
+        result = self.attack.attack(x, y, seed) if result is None else result
+        e = Evidence(self.attack, x, y, result, seed, pool)
+        found = [random_output(e)]
+        found.append(batch_dependent(e, found[0].fired))
+        found += [check(e) for check in (probabilities, zero_gradients, gradient_free_beats_gradient,
+                                         single_step_beats_many, transfer_beats_white_box)]
+        found += self._tried(('still_moving', 'best_not_returned'), lambda: self._keep(
+            'steps', lambda: Steps(self.attack)).check(e))
+        found += self._tried(('rises_with_eps', 'not_zero_unbounded'), lambda: rises_with_eps(e))
+        found += self._tried(('planted',), lambda: (planted(e, self._keep('planting', lambda: planting_of(e))),))
+        return {name: finding for name in NAMES for finding in found if finding.name == name}
+
+    def _keep(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
+
+    @staticmethod
+    def _tried(names: tuple[str, ...], check: Callable[[], tuple[Finding, ...]]) -> tuple[Finding, ...]:
+        """What a check finds that makes the attack anew, which an attack of one's own may refuse."""
+        try:
+            return check()
+        except ValueError as e:
+            return tuple(skipped(name, str(e)) for name in names)
+
+
+def health(attack: Attack, images: np.ndarray, labels: np.ndarray, result: AttackResult | None = None, seed: int = 0,
+           pool: np.ndarray | None = None) -> dict[str, Finding]:
+    """Looks whether what an attack finds can be believed; see ``Health.check``."""
+    return Health(attack).check(images, labels, result, seed, pool)
+
+
+__all__ = ['NAMES', 'Finding', 'Health', 'Planting', 'health']
