@@ -38,9 +38,10 @@ CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.loc
         'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting', 'plotting.labels',
         'plotting.transfer', 'plotting.tables', 'session', 'imported', 'tasks.records', 'tasks.telling', 'tasks.epochs',
         'tasks.replay', 'tasks.arguments', 'tasks.begun', 'tasks.base', 'tasks.parts', 'tasks.health',
-        'tasks.attack', 'tasks.transfer', 'tasks.certify', 'tasks.kkt', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
-        'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs',
-        'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
+        'tasks.attack', 'tasks.transfer', 'tasks.certify', 'tasks.kkt', 'tasks.monitors', 'tasks.train',
+        'tasks.train_peek', 'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid',
+        'sweeps.plan', 'sweeps.jobs', 'sweeps.clock', 'sweeps.hands', 'sweeps.listing',
+        'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 
@@ -79,7 +80,8 @@ def inner_imports(package: str, name: str, path: Path) -> set[str]:
     return found - {''}
 
 
-@pytest.mark.parametrize('package, order, without', [('models', MODELS, ('attacks', 'objectives', 'health')), ('core', CORE, ())])
+@pytest.mark.parametrize('package, order, without', [
+    ('models', MODELS, ('attacks', 'objectives', 'health')), ('core', CORE, ())])
 def test_each_module_imports_only_from_those_before_it(package, order, without):
     files = modules(package, without)
     assert sorted(files) == sorted(order), 'a new module takes its place in the order'

@@ -181,8 +181,8 @@ FLAGS: dict[str, Flag] = {
         "other arguments of the attack's class, by name"),
     'health': Flag(
         None, optional(count_or_switch), 'a number of images of at least 0, or True or False',
-        'of an attack, on how many of the images it is looked at the end whether its numbers can be believed; 64 if not '
-        'given, and 0 or False for none: [health.md](health.md)'),
+        'of an attack, on how many of the images it is looked at the end whether its numbers can be believed; 64 if '
+        'not given, and 0 or False for none: [health.md](health.md)'),
     'source': Flag(
         None, optional(source), "a run's working directory",
         'the run on whose network images are made; the network itself if not given'),

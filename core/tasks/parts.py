@@ -163,7 +163,8 @@ class Batches(Evaluation):
         self.out.write_part(eid, start, {'index': self.indices[batch], 'label': self.labels[batch], **arrays,
                                          'time': np.float64(time.perf_counter() - began)})
 
-    def _write(self, starts: Sequence[int], ends: Mapping[int, Mapping[str, Any]] | None = None) -> tuple[dict[int, Any], dict[int, Any]]:
+    def _write(self, starts: Sequence[int], ends: Mapping[int, Mapping[str, Any]] | None = None
+               ) -> tuple[dict[int, Any], dict[int, Any]]:
         res: dict[int, Any] = {}
         epochs: dict[int, dict[str, Any]] = {}
         for eid in self.eids:

@@ -11,12 +11,12 @@ from ..attacks.base import Attack, AttackResult
 from .budget_checks import rises_with_eps, single_step_beats_many
 from .evidence import Evidence
 from .findings import Finding, skipped
-from .gradient_free import gradient_free_beats_gradient
+from .gradient_free import gradient_free_beats_gradient, searching
 from .gradients import zero_gradients
 from .outputs import batch_dependent, probabilities, random_output
 from .planted import Planting, planted, planting_of
 from .step_checks import Steps
-from .transfer import transfer_beats_white_box
+from .transfer import Surrogate, transfer_beats_white_box
 
 NAMES = ('random_output', 'batch_dependent', 'probabilities', 'zero_gradients', 'gradient_free_beats_gradient',
          'still_moving', 'best_not_returned', 'rises_with_eps', 'not_zero_unbounded', 'single_step_beats_many',
@@ -62,8 +62,10 @@ class Health:
         e = Evidence(self.attack, x, y, result, seed, pool)
         found = [random_output(e)]
         found.append(batch_dependent(e, found[0].fired))
-        found += [check(e) for check in (probabilities, zero_gradients, gradient_free_beats_gradient,
-                                         single_step_beats_many, transfer_beats_white_box)]
+        found += [check(e) for check in (probabilities, zero_gradients, single_step_beats_many)]
+        found.append(gradient_free_beats_gradient(e, self._keep('search', lambda: searching(self.attack))))
+        found.append(transfer_beats_white_box(e, self._keep('surrogate', lambda: Surrogate(
+            x.shape[1:], e.logits.shape[1]))))
         found += self._tried(('still_moving', 'best_not_returned'), lambda: self._keep(
             'steps', lambda: Steps(self.attack)).check(e))
         found += self._tried(('rises_with_eps', 'not_zero_unbounded'), lambda: rises_with_eps(e))

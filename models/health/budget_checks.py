@@ -31,8 +31,8 @@ def rises_with_eps(e: Evidence) -> tuple[Finding, Finding]:
     shares = {f'{eps:g}': float(found.mean()) if len(rows) else 0.0 for eps, found in left.items()}
     more = ', '.join(f'{100 * share:.0f} % within {eps}' for eps, share in shares.items())
     return (Finding(names[0], many(worst, len(rows)), {'images': max(worst, 0), 'of': len(rows), 'accuracy': shares},
-                    f'of {len(rows)} images, {more} stand if each budget is tried alone: a larger budget holds all of a '
-                    "smaller one, so the attack's steps do not suit it; make them smaller, or take APGD"),
+                    f'of {len(rows)} images, {more} stand if each budget is tried alone: a larger budget holds all of '
+                    "a smaller one, so the attack's steps do not suit it; make them smaller, or take APGD"),
             _unbounded(names[1], int(left[e.box].sum()), len(rows)))
 
 
@@ -57,8 +57,8 @@ def single_step_beats_many(e: Evidence) -> Finding:
         broken, of = (more, len(rows)) if more.sum() >= broken.sum() else (broken, of)
     count = int(broken.sum())
     return Finding(name, many(count, of), {'images': count, 'of': of},
-                   f'a single gradient step breaks {count} of {of} images that the steps of the attack do not: these go '
-                   'astray, so make them smaller, or take APGD, which adapts them')
+                   f'a single gradient step breaks {count} of {of} images that the steps of the attack do not: these '
+                   'go astray, so make them smaller, or take APGD, which adapts them')
 
 
 def _broken_by_one(e: Evidence, rows: np.ndarray, eps: np.ndarray) -> np.ndarray:

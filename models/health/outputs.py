@@ -24,9 +24,9 @@ def random_output(e: Evidence) -> Finding:
     moved = int((apart > AGAIN * e.attack.slack).sum())
     return Finding('random_output', many(moved, len(e.x)),
                    {'images': moved, 'of': len(e.x), 'largest': float(apart.max(initial=0))},
-                   f'two passes over the same {len(e.x)} images differ on {moved}, by {apart.max(initial=0):.2g} of the '
-                   "logits' scale: an attack that looks once at each point is misled, so average its gradients over "
-                   'draws (EOT) and count how often an image is misclassified')
+                   f'two passes over the same {len(e.x)} images differ on {moved}, by {apart.max(initial=0):.2g} of '
+                   "the logits' scale: an attack that looks once at each point is misled, so average its gradients "
+                   'over draws (EOT) and count how often an image is misclassified')
 
 
 def batch_dependent(e: Evidence, random: bool) -> Finding:

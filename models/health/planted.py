@@ -180,8 +180,8 @@ def planted(e: Evidence, planting: Planting | None) -> Finding:
     return Finding('planted', count < FOUND * len(rows),
                    {'images': count, 'of': len(rows), 'eps': planting.eps},
                    f'of {len(rows)} adversarial images planted within {planting.eps:.3g} the attack finds {count}: it '
-                   'would miss as many that nobody planted, so give it more steps and restarts, or another attack, until '
-                   f'it finds {100 * FOUND:.0f} %')
+                   'would miss as many that nobody planted, so give it more steps and restarts, or another attack, '
+                   f'until it finds {100 * FOUND:.0f} %')
 
 
 def planting_of(e: Evidence) -> Planting | None:
@@ -199,7 +199,7 @@ def planting_of(e: Evidence) -> Planting | None:
     eps = min(eps, e.box / 4)
     apart = np.inf
     for i in np.flatnonzero(e.right):
-        far = ball.distance(e.x[rows], np.repeat(e.x[i:i + 1], len(rows), axis=0)).min(initial=np.inf) if rows else np.inf
+        far = ball.distance(e.x[rows], np.repeat(e.x[i:i + 1], len(rows), axis=0)).min() if rows else np.inf
         if CLEAR * far < eps / 2:  # a copy, or nearly
             continue
         rows.append(i)

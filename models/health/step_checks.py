@@ -104,8 +104,8 @@ class Steps:
 
 def _lost(name: str, lost: int, of: int, fired: bool, how: str) -> Finding:
     return Finding(name, fired, {'images': lost, 'of': of},
-                   f'{lost} of {of} images that the attack says stand {how}: it returns where it ends, so keep the best '
-                   'point of the way (PGD and APGD do)')
+                   f'{lost} of {of} images that the attack says stand {how}: it returns where it ends, so keep the '
+                   'best point of the way (PGD and APGD do)')
 
 
 def _default(attack: Attack, name: str) -> int:
