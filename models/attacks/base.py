@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import keras
 import numpy as np
@@ -81,6 +81,7 @@ class Attack(ABC):
     bounds = (0.0, 1.0)
     eps_list: list[float] = []
     most = math.inf
+    given: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)

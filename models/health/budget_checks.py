@@ -3,8 +3,6 @@ step."""
 
 from __future__ import annotations
 
-from copy import copy
-
 import numpy as np
 
 from ..attacks.gradient_descent import GradientDescentAttack
@@ -50,8 +48,8 @@ def single_step_beats_many(e: Evidence) -> Finding:
     if isinstance(e.attack, GradientDescentAttack) and e.attack.k > 1:
         rows = np.flatnonzero(e.right)[:FEW]
         eps = e.attack.eps_list[len(e.attack.eps_list) // 2]
-        descents = copy(within(e.attack, eps))
-        descents._single_steps = lambda x, y: None  # type: ignore[method-assign]
+        descents = within(e.attack, eps)
+        vars(descents)['_single_steps'] = lambda x, y: None
         found = descents.attack(e.x[rows], e.y[rows], e.rng(name)).success
         more = _broken_by_one(e, rows, np.full(len(rows), eps)) & ~found
         broken, of = (more, len(rows)) if more.sum() >= broken.sum() else (broken, of)

@@ -92,7 +92,7 @@ class Evidence:
     @property
     def scale(self) -> float:
         """Of the logits: the median over images of how far the largest is above the smallest."""
-        return max(float(np.median(np.ptp(self.logits, axis=1))), np.finfo(np.float32).tiny)
+        return max(float(np.median(np.ptp(self.logits, axis=1))), float(np.finfo(np.float32).tiny))
 
     @property
     def box(self) -> float:
@@ -107,7 +107,7 @@ class Evidence:
         """By how much the right class leads at images in place of those of the rows, [n]; as far as rounding goes, it
         does; inf where logits are no numbers, for a class that is not predicted is no other class."""
         logits, at = self.attack.logits(images).astype(np.float64), np.arange(len(rows))
-        finite = np.isfinite(logits).all(axis=1)
+        finite = np.array(np.isfinite(logits).all(axis=1))
         logits = np.where(finite[:, np.newaxis], logits, 0)
         own = logits[at, self.y[rows]].copy()
         slack = self.attack.slack * abs(logits).max(axis=1)

@@ -190,7 +190,7 @@ def planting_of(e: Evidence) -> Planting | None:
     Raises:
         ValueError: the attack cannot be made of the network with other readouts.
     """
-    ball, rows = e.attack.ball, []
+    ball, rows = e.attack.ball, list[int]()
     found = e.result.distances[e.right & np.isfinite(e.result.distances) & (e.result.distances > 0)]
     if e.attack.has_budgets:
         eps = e.attack.eps_list[-1]
@@ -202,7 +202,7 @@ def planting_of(e: Evidence) -> Planting | None:
         far = ball.distance(e.x[rows], np.repeat(e.x[i:i + 1], len(rows), axis=0)).min() if rows else np.inf
         if CLEAR * far < eps / 2:  # a copy, or nearly
             continue
-        rows.append(i)
+        rows.append(int(i))
         apart = min(apart, far)
         if len(rows) == FEW:
             break
