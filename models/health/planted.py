@@ -91,14 +91,16 @@ class Planting:
 
     Args:
         attack: that of the evaluation.
-        images: around which points are planted, float32 [n, H, W, C]; those too near another are left out.
+        images: around which points are planted, float32 [n, H, W, C], none of them near another.
+        eps: at which distance.
+        classes: of the network.
 
     Attributes:
-        why: why nothing can be planted; None if it can.
+        net: the network with the readouts.
+        attack: the same attack, of that.
     """
 
-    def __init__(self, attack: Attack, images: np.ndarray, eps: float):
-        self.why: str | None = None
+    def __init__(self, attack: Attack, images: np.ndarray, eps: float, classes: int):
         self.x, self.eps = images, eps
         inputs = keras.Input(images.shape[1:])
         inner = features_of(attack.net)
@@ -106,7 +108,7 @@ class Planting:
         if tensor.ndim > 2:
             tensor = keras.layers.Flatten()(tensor)
         self.features = keras.Model(inputs, tensor)
-        self.readout = Readout(attack.ball, images, int(tensor.shape[-1]), max(2, attack.net.output_shape[-1]))
+        self.readout = Readout(attack.ball, images, int(tensor.shape[-1]), classes)
         self.net = keras.Model(inputs, self.readout([inputs, tensor]))
         self.attack = again(attack, self.net, **({'eps_list': [eps]} if attack.has_budgets else {}))
 
@@ -207,4 +209,4 @@ def planting_of(e: Evidence) -> Planting | None:
         if len(rows) == FEW:
             break
     eps = min(eps, CLEAR * apart)
-    return Planting(e.attack, e.x[rows], eps) if len(rows) >= LEAST and eps > 0 else None
+    return Planting(e.attack, e.x[rows], eps, e.logits.shape[1]) if len(rows) >= LEAST and eps > 0 else None
