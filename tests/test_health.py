@@ -15,7 +15,7 @@ from runs import train
 import core
 from core.tasks import health as of_evaluations
 from core.workdir import Workdir
-from models import SimpleSequential, TrainMode
+from models import TrainMode, build_model
 from models.attacks import APGD, DDN, FMN, PGD, Attack
 from models.attacks.results import Proposal
 from models.health import NAMES, Health, health
@@ -174,14 +174,14 @@ ATTACKS = {
     'PGD': lambda net: PGD(net, EPS, k=40, repeat=2),
     'APGD': lambda net: APGD(net, [0.5, 1.0], k=50, norm='L2'),
     'FMN': lambda net: FMN(net, 100, norm='Linf'),
-    'DDN': lambda net: DDN(net, 60),
+    'DDN': lambda net: DDN(net),
 }
 
 
 @pytest.mark.long
 def test_no_check_fires_on_twenty_sound_runs(digits):
     """Five objectives, and four attacks of each; what is compiled serves all."""
-    net = SimpleSequential('all', (8, 8, 1), **RUN['model'])
+    net = build_model('simple_sequential', (8, 8, 1), TrainMode.NORMAL, 1, **RUN['model'])
     kept = {name: Health(make(net)) for name, make in ATTACKS.items()}
     x, y = (a[:64] for a in digits.test)
     fired = {}

@@ -18,10 +18,12 @@ LAST = 10
 """Steps that are looked at, or half of them if they are fewer than 20."""
 PACE = 0.5
 """The last steps may get on at this share of the mean pace of all."""
+ARRIVED = 0.1
+"""The last half of a search for the least distance may bring it down by this share, in the mean."""
 NEARER = 0.05
-"""The last half of a search for the least distance may bring it down by this share."""
+"""By this share half of the steps must come nearer than all of them to count as better;"""
 BETTER = 0.1
-"""Of the images, the share on which half the steps may do better: starts are random."""
+"""and they may on this share of the images: starts are random."""
 COUNTS = 'k', 'steps', 'max_iterations', 'iterations'
 """What classes of attacks call their number of steps."""
 
@@ -94,7 +96,7 @@ class Steps:
         nearer[both] = 1 - b[both] / np.maximum(a[both], np.finfo(np.float32).tiny)
         gained = float(nearer.mean()) if len(rows) else 0.0
         lost = int((a < (1 - NEARER) * b).sum())
-        return (Finding(moving, gained > NEARER, {'images': len(rows), 'steps': self.count, 'last': self.fewer,
+        return (Finding(moving, gained > ARRIVED, {'images': len(rows), 'steps': self.count, 'last': self.fewer,
                                                   'nearer': gained},
                         f'the last half of {self.count} steps still brought images {100 * gained:.0f} % nearer in the '
                         'mean: the search has not arrived, so take more steps (attack_K)'),
