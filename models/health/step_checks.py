@@ -72,7 +72,7 @@ class Steps:
             start = (x + (drawn - x) * (eps / eps.max())[:, np.newaxis, np.newaxis, np.newaxis]).astype(np.float32)
         # What is misclassified cannot get further: a lead below 0 counts as 0.
         first, short, whole = (np.maximum(e.lead(images, rows), 0) for images in (
-            x, self.short(start, x, y, eps)[0], self.whole(start, x, y, eps)[0]))
+            start.astype(np.float32), self.short(start, x, y, eps)[0], self.whole(start, x, y, eps)[0]))
         way = float((first - np.minimum(whole, short)).sum())
         share = max(float((short - whole).sum()), 0.0) / way if way > 0 else 0.0
         pace = share / ((self.count - self.fewer) / self.count)
