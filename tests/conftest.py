@@ -20,6 +20,7 @@ import models  # noqa: F401  (imports TensorFlow quietly, before anything else d
 from core.datasets import get_dataset
 from core.devices import use_device
 from core.session import Session
+from core.tasks import health
 from core.tasks.attack import Attacking
 from models.attacks import Attack
 
@@ -46,6 +47,7 @@ def reference_npz(name: str, folder: Path = REFERENCE) -> dict[str, np.ndarray]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Takes the devices before a test module is imported, which may make a layer and so start TensorFlow."""
+    health.IMAGES = 0  # what it costs, most of it to compile, is spent in tests/test_health.py
     use_device('cpu,cpu,cpu')  # tests of one device use the first of these parts
 
 

@@ -26,6 +26,8 @@ def serve() -> None:
     import core.cli.app
     import core.cli.plot_app
     import core.sweeps.sweep  # noqa: F401
+    import core.tasks.health
+    core.tasks.health.IMAGES = 0  # as in conftest.py
     for line in sys.stdin:
         asked = json.loads(line)
         if isinstance(asked, int):

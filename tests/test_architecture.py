@@ -29,6 +29,8 @@ MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'step_starts', 'loss_pgd',
            'bisection', 'spheres', 'adaptive', 'sparse', 'squares', 'hyperplanes']
+HEALTH = ['findings', 'evidence', 'outputs', 'gradients', 'gradient_free', 'budget_checks', 'step_checks', 'transfer',
+          'planted']
 OBJECTIVES = ['labels', 'moments', 'passes', 'base', 'gradients', 'at_layers', 'attacking']  # what they have in common
 CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.files', 'workdir.paths',
         'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir', 'devices', 'datasets',
@@ -37,11 +39,12 @@ CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.loc
         'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting', 'plotting.labels',
         'plotting.transfer', 'plotting.tables', 'plotting.attacked', 'robustbench', 'session', 'imported', 'trained',
         'tasks.records', 'tasks.overfitting', 'tasks.telling', 'tasks.epochs', 'tasks.replay', 'tasks.arguments',
-        'tasks.begun', 'ensembles', 'tasks.base', 'tasks.parts', 'tasks.attack', 'tasks.union', 'tasks.ends',
-        'tasks.transfer', 'tasks.certify', 'tasks.generate', 'tasks.compare', 'tasks.kkt', 'tasks.monitors.base',
-        'tasks.monitors.kinds', 'tasks.monitors.pgd', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
-        'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs',
-        'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
+        'tasks.begun', 'ensembles', 'tasks.base', 'tasks.parts', 'tasks.health', 'tasks.attack', 'tasks.union',
+        'tasks.ends', 'tasks.transfer', 'tasks.certify', 'tasks.generate', 'tasks.compare', 'tasks.kkt',
+        'tasks.monitors.base', 'tasks.monitors.kinds', 'tasks.monitors.pgd', 'tasks.monitors', 'tasks.train',
+        'tasks.train_peek', 'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid',
+        'sweeps.plan', 'sweeps.jobs', 'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running',
+        'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 
@@ -80,7 +83,8 @@ def inner_imports(package: str, name: str, path: Path) -> set[str]:
     return found - {''}
 
 
-@pytest.mark.parametrize('package, order, without', [('models', MODELS, ('attacks', 'objectives')), ('core', CORE, ())])
+@pytest.mark.parametrize('package, order, without', [
+    ('models', MODELS, ('attacks', 'objectives', 'health')), ('core', CORE, ())])
 def test_each_module_imports_only_from_those_before_it(package, order, without):
     files = modules(package, without)
     assert sorted(files) == sorted(order), 'a new module takes its place in the order'
@@ -98,8 +102,16 @@ def test_an_attack_imports_what_attacks_have_in_common_and_models_know_no_attack
         assert inner <= set(ATTACKS[:i]) | others, name
         assert {n for n in imports(files[name]) if n.startswith('..')} <= {
             '..', '..model', '..chains', '..checks', '..logits', '..margin_losses', '..climbed_losses', '..types'}, name
-    for path in modules('models', ('attacks', 'objectives')).values():
+    for path in modules('models', ('attacks', 'objectives', 'health')).values():
         assert not any('attacks' in n for n in imports(path)), path.name
+
+
+def test_a_check_of_an_evaluation_imports_attacks_and_no_other_check():
+    files = {p.stem: p for p in (ROOT / 'models/health').glob('*.py') if p.stem != '__init__'}
+    assert sorted(files) == sorted(HEALTH), 'a new module takes its place in the order'
+    for name in HEALTH:
+        inner = {n[1:] for n in imports(files[name]) if n.startswith('.') and not n.startswith('..')}
+        assert inner <= set(HEALTH[:2]) and not any('objectives' in n for n in imports(files[name])), name
 
 
 def test_an_objective_imports_what_objectives_have_in_common_and_models_know_no_objective():

@@ -20,8 +20,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         'task', 'eid', 'ensemble', 'options'),
     'Attacks': (
         'attack_type', 'attack_set', 'attack_N', 'attack', 'attack_B', 'norm', 'eps', 'attack_eps_list',
-        'attack_K', 'attack_E', 'attack_normalize_output', 'attack_initial_const', 'attack_options', 'source',
-        'source_eid'),
+        'attack_K', 'attack_E', 'attack_normalize_output', 'attack_initial_const', 'attack_options', 'health',
+        'source', 'source_eid'),
     'The same run again': (
         'seed', 'deterministic', 'init_weights', 'permutations', 'resume', 'like'),
     'Where': (

@@ -147,6 +147,11 @@ def count_or_all(value: Any) -> int | str:
     return 'all' if _is('all', value) else integer(1)(value)
 
 
+def count_or_switch(value: Any) -> int | bool:
+    """A number of at least 0, or True or False."""
+    return value if isinstance(value, bool) else integer(0)(value)
+
+
 def part_of_set(value: Any) -> int | tuple[str, int]:
     """A number of at least 0, or ('first' or 'last', a number of at least 1)."""
     if isinstance(value, (list, tuple)):

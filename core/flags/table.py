@@ -14,6 +14,7 @@ from ..tasks import TASKS
 from .flag import (
     Flag,
     count_or_all,
+    count_or_switch,
     described,
     epoch_or_last,
     epochs,
@@ -192,6 +193,10 @@ FLAGS: dict[str, Flag] = {
     'attack_options': Flag(
         {}, instance(dict), "a dictionary of the attack's own arguments",
         "other arguments of the attack's class, by name"),
+    'health': Flag(
+        None, optional(count_or_switch), 'a number of images of at least 0, or True or False',
+        'of an attack, on how many of the images it is looked at the end whether its numbers can be believed; 64 if '
+        'not given, and 0 or False for none: [health.md](health.md)'),
     'source': Flag(
         None, optional(source), "a run's working directory",
         'the run on whose network images are made; the network itself if not given'),

@@ -16,6 +16,7 @@ from models.attacks.doubts import REASONS, sentence
 from ..errors import about
 from ..robustbench import entry
 from ..session import Session
+from . import health
 from .arguments import attack_arguments, budgets_of
 from .parts import Batches
 
@@ -54,6 +55,7 @@ class Attacking(Batches):
         first = next(attack for _, attack in self.networks.values())  # its norm need not be that of its class
         self.norm, self.ball, self.depends_on_scale = first.norm, first.ball, first.depends_on_scale
         self.most, self.members = first.most, list(getattr(first, 'members', ()))
+        self._health: dict[str | None, health.Health] = {}
         grid = budgets_of(self.flags)
         self.averages = first.has_budgets and grid is not None
         self.grid = list(grid if grid is not None else self.ball.grid)
@@ -75,6 +77,18 @@ class Attacking(Batches):
             **({} if result.by is None else {'by': result.by}),
             **result.doubts.arrays(),
         }
+
+    def finish(self, eid: int, device: str | None) -> Mapping[str, Any]:
+        images = min(health.images(self.flags['health']), len(self.images))
+        if not images:
+            return {}
+        earlier = self.out.read_summary().get('epochs', {}).get(str(eid), {}).get('health')
+        if earlier is None:
+            attack, starts = self.at(eid, device), range(0, images, self.batch_size)
+            earlier = self._health.setdefault(device, health.Health(attack)).of(
+                [self.out.read_part(eid, start) for start in starts], self.images, self.labels, images,
+                int(self.session.rng('health', eid).integers(2 ** 31)))
+        return {'health': earlier}
 
     def join(self, parts: Sequence[Mapping[str, Any]]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         joined = {name: np.concatenate([p[name] for p in parts])
@@ -103,7 +117,8 @@ class Attacking(Batches):
         if 'broken_by' in numbers:
             line += '\nbroken by: ' + ', '.join(f'{name} {n}' for name, n in numbers['broken_by'].items())
         doubts = sentence(numbers['doubtful'])
-        return f'{line}\nnote: {doubts}' if doubts else line
+        notes = [f'note: {doubts}'] if doubts else []
+        return '\n'.join([line, *notes, *health.lines(numbers.get('health', {}))])
 
     def _summary(self, a: Mapping[str, np.ndarray]) -> dict[str, Any]:
         accuracy = float((a['clean_class'] == a['label']).mean())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -51,6 +51,10 @@ class Batches(Evaluation):
     @abstractmethod
     def describe(self, numbers: np.ndarray) -> str:
         """In words, the numbers of the images so far."""
+
+    def finish(self, eid: int, device: str | None) -> Mapping[str, Any]:
+        """What the summary says of an epoch beside ``join``'s, once all batches are recorded; on one device."""
+        return {}
 
     # ---- what is done for each ----
 
@@ -112,18 +116,40 @@ class Batches(Evaluation):
                 # So seldom that all of it takes linear time.
                 if number.bit_length() > before.bit_length() and number < len(starts):
                     self._write(starts[:number])
-        res, epochs = self._write(starts)
+        res, epochs = self._write(starts, self._finished())
         for eid in eids:
             progress.say(self.line(eid, epochs[eid]))
         return res
+
+    def _finished(self) -> dict[int, Mapping[str, Any]]:
+        """What ``finish`` says of every epoch; one worker's first device does it, and the others wait."""
+        ends: dict[int, Mapping[str, Any]] = {}
+        device = next(iter(self.networks))
+
+        def finish_them() -> None:
+            for eid in self.eids:
+                with about(f'epoch {eid}'), tf.device(device):
+                    ends[eid] = self.finish(eid, device)
+        if self.session.devices.worker == 0:
+            self._interruptible(finish_them, len(self.images))
+        self.session.devices.everyone(None)
+        return ends
 
     def _measure_batches(self, jobs: Sequence[tuple[int, int]], done: int) -> None:
         """Measures a batch on each device, and records them."""
         def measure_them() -> None:
             with ThreadPoolExecutor(len(self.networks)) as pool:
                 list(pool.map(self._measure_batch, jobs, self.networks))
+        self._interruptible(measure_them, done)
+
+    def _interruptible(self, call: Callable[[], None], done: int) -> None:
+        """Calls what takes long; Ctrl-C says how to go on after so many images.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM.
+        """
         try:
-            interruptible(measure_them)
+            interruptible(call)
         except KeyboardInterrupt:
             alone = f'for {self.run_dir.path} alone, ' if self.session.among_others else ''
             raise Interrupted(f'interrupted after {done} images; repeat the command {alone}with --eval_log '
@@ -137,13 +163,14 @@ class Batches(Evaluation):
         self.out.write_part(eid, start, {'index': self.indices[batch], 'label': self.labels[batch], **arrays,
                                          'time': np.float64(time.perf_counter() - began)})
 
-    def _write(self, starts: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
+    def _write(self, starts: Sequence[int], ends: Mapping[int, Mapping[str, Any]] | None = None
+               ) -> tuple[dict[int, Any], dict[int, Any]]:
         res: dict[int, Any] = {}
         epochs: dict[int, dict[str, Any]] = {}
         for eid in self.eids:
             parts = [{k: v for k, v in self.out.read_part(eid, start).items() if k != 'clean'} for start in starts]
             res[eid], numbers = self.join(parts)
-            epochs[eid] = {**numbers, 'seconds': sum(float(p['time']) for p in parts)}
+            epochs[eid] = {**numbers, **(ends or {}).get(eid, {}), 'seconds': sum(float(p['time']) for p in parts)}
         self.out.write_res(res)
         self.out.write_summary(self.summary(epochs))
         return res, epochs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import keras
 import numpy as np
@@ -65,6 +65,7 @@ class Attack(ABC):
         eps_list: these budgets, ascending; of 0 there is nothing to try, and only what is wrong as it is counts.
         most: the largest distance that an attack without budgets looks at; inf for any.
         depends_on_scale: whether what is found depends on the scale of the logits.
+        given: the arguments that it was made with, so that the same attack can be made of another network.
         net: the Keras model.
         quick_net: the same function of the images, float32, to take gradients of.
         slack: within an attack, a wrong logit counts as ahead if it leads by this share of the largest logit, so that
@@ -80,6 +81,12 @@ class Attack(ABC):
     bounds = (0.0, 1.0)
     eps_list: list[float] = []
     most = math.inf
+    given: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args, **kwargs):
+        self = super().__new__(cls)
+        self.given = args, kwargs
+        return self
 
     def __init__(self, model: Net, norm: str | Ball | None = None):
         self.ball = ball_of(self.norm if norm is None else norm)
