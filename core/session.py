@@ -24,7 +24,7 @@ from .provenance import git_commit, versions
 from .registry import record_of
 from .workdir import Onlooker, Workdir, plain
 
-PURPOSES = {'permutation': 1, 'weights': 2, 'attack': 3, 'fraction': 4, 'noise': 5, 'steps': 6, 'monitor': 7}
+PURPOSES = {'permutation': 1, 'weights': 2, 'attack': 3, 'fraction': 4, 'noise': 5, 'steps': 6, 'monitor': 7, 'curvature': 9}
 """Every draw is a function of (seed, purpose, epoch, retry), so that a resumed or repeated run draws the same."""
 
 

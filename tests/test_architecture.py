@@ -23,6 +23,7 @@ MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers
           'networks.network', 'networks.simple_sequential', 'networks.residual', 'networks.by_width',
           'networks.wide_residual', 'networks.keras_network', 'stored', 'statistics', 'steps', 'model',
           'architectures', 'torch_weights', 'measures.spectral', 'measures.certificate', 'measures.kkt',
+          'measures.samples', 'measures.lanczos', 'measures.curvature', 'measures.hessian',
           'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks', 'keras_objective']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
@@ -36,7 +37,7 @@ CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.loc
         'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting', 'plotting.labels',
         'plotting.transfer', 'plotting.tables', 'session', 'imported', 'tasks.records', 'tasks.telling', 'tasks.epochs',
         'tasks.replay', 'tasks.arguments', 'tasks.begun', 'tasks.base', 'tasks.parts', 'tasks.attack',
-        'tasks.transfer', 'tasks.certify', 'tasks.kkt', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
+        'tasks.transfer', 'tasks.certify', 'tasks.kkt', 'tasks.hessian', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
         'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs',
         'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))

@@ -18,6 +18,7 @@ TRAINING: dict[str, Any] = {
 EVALUATIONS: dict[str, Any] = {
     'attack': 'core.tasks.attack.Attacking',
     'certify': 'core.tasks.certify.Certify',
+    'hessian': 'core.tasks.hessian.WatchHessian',
     'kkt': 'core.tasks.kkt.WatchKKT',
     'transfer': 'core.tasks.transfer.Transfer',
 }
