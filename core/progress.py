@@ -144,6 +144,17 @@ def image_bar(images: int, describe: Callable[[np.ndarray], str]) -> Iterator[Ca
         yield tell
 
 
+@contextmanager
+def count_bar(text: str) -> Iterator[Callable[[int], None]]:
+    """Shows on a terminal how many of something are done, of which nobody knows how many there will be.
+
+    Yields:
+        a function that is called with the number so far.
+    """
+    with tqdm(desc=text, leave=False, disable=None, bar_format='{desc}: {n_fmt} products [{elapsed}]') as bar:
+        yield lambda n: bar.update(n - bar.n) and None
+
+
 def print_failure(info: EpochInfo, reason: str) -> None:
     """Prints the line of an attempt that failed."""
     say(f"epoch #{info['eid']} ({_status(info)}): {reason} [time={info['time']:.3f}s]")

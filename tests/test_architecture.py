@@ -23,8 +23,8 @@ MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers
           'networks.initializers', 'networks.network', 'networks.simple_sequential', 'networks.residual',
           'networks.by_width', 'networks.wide_residual', 'networks.ensemble', 'networks.keras_network', 'stored',
           'statistics', 'steps', 'model', 'architectures', 'torch_weights', 'measures.spectral', 'measures.certificate',
-          'measures.kkt', 'measures.likeness', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks',
-          'keras_objective']
+          'measures.kkt', 'measures.samples', 'measures.lanczos', 'measures.curvature', 'measures.hessian',
+          'measures.likeness', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks', 'keras_objective']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'step_starts', 'loss_pgd',
@@ -41,9 +41,9 @@ CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.loc
         'tasks.records', 'tasks.overfitting', 'tasks.telling', 'tasks.epochs', 'tasks.replay', 'tasks.arguments',
         'tasks.begun', 'ensembles', 'tasks.base', 'tasks.parts', 'tasks.health', 'tasks.attack', 'tasks.union',
         'tasks.ends', 'tasks.transfer', 'tasks.certify', 'tasks.generate', 'tasks.compare', 'tasks.kkt',
-        'tasks.monitors.base', 'tasks.monitors.kinds', 'tasks.monitors.pgd', 'tasks.monitors', 'tasks.train',
-        'tasks.train_peek', 'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid',
-        'sweeps.plan', 'sweeps.jobs', 'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running',
+        'tasks.hessian', 'tasks.monitors.base', 'tasks.monitors.kinds', 'tasks.monitors.pgd', 'tasks.monitors',
+        'tasks.train', 'tasks.train_peek', 'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch',
+        'sweeps.grid', 'sweeps.plan', 'sweeps.jobs', 'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running',
         'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 

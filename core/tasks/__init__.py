@@ -20,6 +20,7 @@ EVALUATIONS: dict[str, Any] = {
     'certify': 'core.tasks.certify.Certify',
     'compare': 'core.tasks.compare.Compare',
     'generate': 'core.tasks.generate.Generate',
+    'hessian': 'core.tasks.hessian.WatchHessian',
     'kkt': 'core.tasks.kkt.WatchKKT',
     'transfer': 'core.tasks.transfer.Transfer',
     'union': 'core.tasks.union.Union',

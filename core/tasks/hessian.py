@@ -1,0 +1,200 @@
+"""The curvature of the loss at archived epochs; see ``models.measures.hessian``."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models import Model, checks
+from models.measures import lanczos
+from models.measures.curvature import KINDS, Curvature
+from models.measures.hessian import homogeneous_constant
+
+from .. import progress
+from ..errors import about
+from ..session import Session
+from ..workdir import Workdir
+from ..workdir.files import replace
+from ..workdir.npz import read_npz
+from .base import Evaluation
+
+METHODS = ('lanczos', 'power')
+RESOLVED = 1e-3
+"""Residual, over the largest magnitude of an eigenvalue, above which the summary's line says so."""
+
+
+class WatchHessian(Evaluation):
+    """Measures the spectra of the Hessian and of the Gauss-Newton matrix of the cross entropy on the chosen images, at
+    each epoch, all in units of the loss.
+
+    A file hessian-EID.npz for each epoch holds, of 'hessian' and of 'gauss-newton', as '<matrix>/<name>': 'values',
+    'residuals', 'nodes' and 'weights' of the density, and the eigenvectors, 'vector-<i>/<weights>', the weights named
+    as in archived models. ``res`` holds eid -> the same but for the vectors. With --eval_log, epochs whose file is
+    there are not measured again.
+
+    Args:
+        k: eigenvalues at either end; 0 for none.
+        method: 'lanczos', or 'power', the released power iteration, of the ``k`` largest by magnitude.
+        tol: of the residuals, over the largest eigenvalue; of 'power' the relative change at which it ends.
+        most: products at most, for the eigenvalues; None for what suits ``k``.
+        probes: of the density and of the trace; 0 for neither.
+        steps: products for each probe of the density.
+        matrices: which of 'hessian' and 'gauss-newton'.
+        batch: images whose products are taken together.
+    """
+
+    subject = 'the Hessian'
+
+    def __init__(self, session: Session, k: int = 5, method: str = 'lanczos', tol: float | None = None,
+                 most: int | None = None, probes: int = 5, steps: int = 40, matrices: Any = KINDS, batch: int = 500):
+        super().__init__(session)
+        with about('options'):
+            self.k, self.method = checks.count('k', k, 0), checks.one_of('method', method, METHODS)
+            self.tol = checks.number('tol', tol) if tol is not None else 1e-6 if method == 'lanczos' else 1e-3
+            self.most = None if most is None else checks.count('most', most, 1)
+            self.probes, self.steps = checks.count('probes', probes, 0), checks.count('steps', steps, 1)
+            self.matrices = [checks.one_of('a matrix', kind, KINDS) for kind in
+                             ([matrices] if isinstance(matrices, str) else matrices)]
+            self.batch = checks.count('batch', batch, 1)
+            if not self.matrices or not (self.k or self.probes):
+                raise ValueError('there is nothing to measure without a matrix, or with neither k nor probes')
+
+    def make(self, model: Model) -> Model:
+        size = sum(int(np.prod(v.shape)) for v in model.net.trainable_variables)
+        if self.k > size:
+            raise ValueError(f'k is {self.k}, but the network has only {size} parameters')
+        return model
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), 'k': self.k, 'method': self.method, 'tol': self.tol, 'probes': self.probes,
+                'steps': self.steps}
+
+    def about(self) -> dict[str, Any]:
+        model = self.session.model
+        return {'order': model.norms().order, 'is_homogeneous': model.is_homogeneous}
+
+    def begin(self) -> None:
+        self._measured: dict[str, Curvature] = {}
+        self._rates = next_rates(self.run_dir)
+
+    def measure(self, eid: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        place = self.out.path / f'hessian-{eid}.npz'
+        if not place.exists():
+            self._write(place, self._arrays(eid))
+        found = read_npz(place, 'spectrum')
+        res = {name: a for name, a in found.items() if '/vector-' not in name}
+        return res, self._numbers(eid, found)
+
+    # ---- one epoch ----
+
+    def _arrays(self, eid: int) -> dict[str, np.ndarray]:
+        arrays: dict[str, np.ndarray] = {}
+        for kind in self.matrices:
+            if kind not in self._measured:
+                self._measured[kind] = Curvature(self.session.model, (self.images, self.labels), kind, self.batch)
+            matrix = self._measured[kind]
+            matrix.refresh()
+            matrix.products = 0
+            found = {**self._pairs(eid, kind, matrix), **self._density(eid, kind, matrix),
+                     'products': np.array(matrix.products)}
+            arrays.update({f'{kind}/{name}': a for name, a in found.items()})
+            arrays['log_loss'] = np.array(matrix.log_loss)
+        return arrays
+
+    def _pairs(self, eid: int, kind: str, matrix: Curvature) -> dict[str, np.ndarray]:
+        if not self.k:
+            return {}
+        rng = self.session.rng('curvature', eid, 0)
+        with progress.count_bar(f'epoch {eid}, {kind}, eigenvalues') as told:
+            if self.method == 'power':
+                values, vectors, _ = lanczos.power_iteration(
+                    matrix, rng.normal(size=(self.k, matrix.size)), self.most or 50, self.tol)
+                residuals = np.array([np.linalg.norm(matrix(v) - a * v) for a, v in zip(values, vectors)])
+            else:
+                which = 'both' if kind == 'hessian' else 'largest'  # there is nothing below 0 of the other
+                values, vectors, residuals, _ = lanczos.eigenpairs(
+                    matrix, matrix.size, self.k, rng, which, self.tol, self.most, lambda n, _: told(n))
+        named = {f'vector-{i}/{name}': part for i, v in enumerate(vectors)
+                 for name, part in zip(self._names(), matrix.split(v))}
+        return {'values': values, 'residuals': residuals, **named}
+
+    def _density(self, eid: int, kind: str, matrix: Curvature) -> dict[str, np.ndarray]:
+        if not self.probes:
+            return {}
+        with progress.count_bar(f'epoch {eid}, {kind}, density') as told:
+            found = lanczos.quadrature(matrix, matrix.size, self.session.rng('curvature', eid, 1), self.probes,
+                                       self.steps, told)
+        with progress.count_bar(f'epoch {eid}, {kind}, trace') as told:
+            trace = lanczos.trace(matrix, matrix.size, self.session.rng('curvature', eid, 2), self.probes, told)
+        return {'nodes': found.nodes, 'weights': found.weights, 'trace': np.array(trace)}
+
+    def _names(self) -> list[str]:
+        """Of the trainable parameters, in their order."""
+        names = {id(v): name for name, v in self.session.model.network.weights.items()}
+        return [names[id(v.value)] for v in self.session.model.net.trainable_variables]
+
+    def _write(self, place: Path, arrays: Mapping[str, np.ndarray]) -> None:
+        if self.session.devices.worker == 0:
+            data = io.BytesIO()
+            np.savez(data, **arrays)  # type: ignore[arg-type]
+            replace(place, data.getvalue())
+
+    def _numbers(self, eid: int, found: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        log_loss = float(found['log_loss'])
+        numbers: dict[str, Any] = {'images': len(self.labels), 'log_loss': log_loss}
+        for kind in self.matrices:
+            own = {name: found[f'{kind}/{name}'] for name in ('values', 'residuals', 'trace', 'products')
+                   if f'{kind}/{name}' in found}
+            numbers[kind] = {name: a.tolist() for name, a in own.items()}
+            if 'trace' in own:
+                numbers[kind]['trace'], numbers[kind]['trace_error'] = (
+                    None if math.isnan(a) else a for a in own['trace'].tolist())
+        if self.k and 'hessian' in self.matrices:
+            top = numbers['hessian']['values'][0]
+            rate = self._rates.get(eid)
+            numbers['lr'] = rate and rate[0]
+            numbers['lr_lambda'] = rate and rate[0] * top * math.exp(min(log_loss - rate[1], 700.0))
+            if self.session.model.is_homogeneous:
+                numbers['homogeneous_constant'] = homogeneous_constant(top, self.session.model.norms().rho, log_loss)
+        return numbers
+
+    def line(self, eid: int, numbers: Mapping[str, Any]) -> str:
+        parts = [f"loss=1e{numbers['log_loss'] / math.log(10):.2f}"]
+        for kind in self.matrices:
+            own = numbers[kind]
+            if self.k:
+                low = f", least {min(own['values']):.4g}" if kind == 'hessian' and self.method == 'lanczos' else ''
+                parts.append(f"{kind}: largest/loss={own['values'][0]:.5g}{low}")
+            if own.get('trace') is not None:
+                parts.append(f"trace/loss={own['trace']:.4g}")
+        if numbers.get('lr_lambda') is not None:
+            parts.append(f"lr*largest={numbers['lr_lambda']:.3g}")
+        line = f"epoch #{eid}: {' '.join(parts)} [time={numbers['seconds']:.1f}s]"
+        unresolved = {kind: sum(r > RESOLVED * np.abs(numbers[kind]['values']).max()
+                                for r in numbers[kind].get('residuals', ())) for kind in self.matrices}
+        for kind, n in unresolved.items():
+            if n:
+                line += (f'\nnote: {n} eigenvalues of the {kind} are not resolved; more products (options.most) or '
+                         'a smaller k would')
+        return line
+
+
+def next_rates(run: Workdir) -> dict[int, tuple[float, float]]:
+    """The rate of the steps that follow each epoch, and the natural logarithm of the frame in whose units it is, by
+    epoch; none of what has no history."""
+    if not run.history_path.exists():
+        return {}
+    return {line['eid']: (line['next_lr'], _next_frame(line)) for line in run.read_history()
+            if line['cmd'] == 'go' and line['next_lr'] is not None}
+
+
+def _next_frame(line: Mapping[str, Any]) -> float:
+    if line['log_frame'] is None:
+        return 0.0
+    loss = line['stats']['loss']
+    return line['log_frame'] + math.log(loss) if loss > 0 else line['stats']['log_loss']

@@ -1,0 +1,238 @@
+"""Eigenvalues of a symmetric matrix of which only products are known (NumPy, float64)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import checks
+
+Apply = Callable[[np.ndarray], np.ndarray]
+WHICH = ('largest', 'smallest', 'magnitude', 'both')
+
+
+class Pairs(NamedTuple):
+    """Eigenvalues and what goes with them.
+
+    Attributes:
+        values: float64 [k], the wanted ones first.
+        vectors: float64 [k, n], of norm 1.
+        residuals: ||A v - value v||, float64 [k], by a further product each.
+        products: how many were taken, those for the residuals included.
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray
+    residuals: np.ndarray
+    products: int
+
+
+class Tridiagonal:
+    """The Lanczos process with full reorthogonalisation: A V = V T + beta v e^T, V orthonormal, T tridiagonal.
+
+    Args:
+        apply: v -> A v, float64 [n] both; A symmetric.
+        start: float64 [n], not 0.
+
+    Attributes:
+        diagonal, beside: of T, [m] and [m], the last of ``beside`` being beta.
+        basis: V, [m, n].
+    """
+
+    def __init__(self, apply: Apply, start: np.ndarray):
+        self._apply = apply
+        self.diagonal: list[float] = []
+        self.beside: list[float] = []
+        self.basis: list[np.ndarray] = []
+        self._next = np.asarray(start, np.float64) / np.linalg.norm(start)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the vectors span all that the start reaches; beta is then nothing but rounding."""
+        scale = max(map(abs, (*self.diagonal, *self.beside[:-1])), default=0.0)
+        return bool(self.beside) and (self.beside[-1] <= 1e-12 * scale or len(self.basis) == len(self._next))
+
+    def step(self) -> None:
+        """One product, one more vector."""
+        v = self._next
+        self.basis.append(v)
+        w = self._apply(v)
+        self.diagonal.append(float(v @ w))
+        for _ in range(2):  # once leaves some of what rounding made
+            for u in self.basis:
+                w = w - (u @ w) * u
+        self.beside.append(float(np.linalg.norm(w)))
+        self._next = w / self.beside[-1] if self.beside[-1] else w
+
+    def ritz(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues of T, ascending, [m], and its eigenvectors as columns, [m, m]."""
+        beside = self.beside[:-1]
+        return np.linalg.eigh(np.diag(self.diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
+
+
+def eigenpairs(apply: Apply, n: int, k: int, rng: np.random.Generator, which: str = 'largest', tol: float = 1e-6,
+               most: int | None = None, told: Callable[[int, np.ndarray], None] | None = None) -> Pairs:
+    """The ``k`` largest eigenvalues, or smallest, or largest by magnitude, and their eigenvectors.
+
+    Args:
+        apply: v -> A v, float64 [n] both; A symmetric.
+        n: the size of A.
+        k: how many; of 'both', of either end.
+        rng: of the start.
+        which: 'largest', descending; 'smallest', ascending; 'magnitude', descending; 'both', the largest and then the
+            smallest.
+        tol: residuals that are wanted, over the largest magnitude of an eigenvalue.
+        most: products after which it ends in any case, those for the residuals not counted; None for max(20 k, 200).
+            As many vectors are kept.
+        told: called after each product with the number of products and the wanted values so far.
+
+    Raises:
+        ValueError: k larger than n, or another argument that is not such.
+    """
+    checks.one_of('which', which, WHICH)
+    if checks.count('k', k, 1) > n:
+        raise ValueError(f'k is {k}, but there are only {n} eigenvalues')
+    most = min(n, max(20 * k, 200) if most is None else checks.count('most', most, k))
+    process = Tridiagonal(apply, rng.normal(size=n))
+    while True:
+        if process.ended and len(process.basis) < n:  # a multiple eigenvalue hides in what no power of A reached
+            _go_on_elsewhere(process, rng)
+        process.step()
+        values, s = process.ritz()
+        rows = wanted(values, k, which)
+        if told is not None:
+            told(len(process.basis), values[rows])
+        rest = process.beside[-1] * np.abs(s[-1, rows])
+        m = len(process.basis)
+        if m >= most or (m >= min(n, len(rows) + 2) and (rest <= tol * np.abs(values).max()).all()):
+            break
+    vectors = s[:, rows].T @ np.array(process.basis)
+    residuals = [np.linalg.norm(apply(v) - value * v) for v, value in zip(vectors, values[rows])]
+    return Pairs(values[rows], vectors, np.array(residuals), len(process.basis) + len(rows))
+
+
+def _go_on_elsewhere(process: Tridiagonal, rng: np.random.Generator) -> None:
+    """Goes on from a random vector that is orthogonal to all so far."""
+    w = rng.normal(size=len(process.basis[0]))
+    for _ in range(2):
+        for u in process.basis:
+            w = w - (u @ w) * u
+    process.beside[-1] = 0.0
+    process._next = w / np.linalg.norm(w)
+
+
+def wanted(values: np.ndarray, k: int, which: str) -> np.ndarray:
+    """Indices of the wanted of ascending values, fewer where there are fewer."""
+    m = len(values)
+    if which == 'largest':
+        return np.arange(m)[::-1][:k]
+    if which == 'smallest':
+        return np.arange(m)[:k]
+    if which == 'magnitude':
+        return np.argsort(-np.abs(values), kind='stable')[:k]
+    high = np.arange(m)[::-1][:k]
+    return np.concatenate([high, np.setdiff1d(np.arange(m)[:k], high)])
+
+
+def power_iteration(apply: Apply, starts: np.ndarray, max_iter: int = 50, tol: float = 1e-3
+                    ) -> tuple[np.ndarray, np.ndarray, list[list[float]]]:
+    """Eigenvalues by magnitude as the released code of Liu et al. (arXiv 2006.08403) has them.
+
+    The value is the Rayleigh quotient of the vector before the last product; the vector is that after it. It ends where
+    the value changes by less than ``tol`` of itself, and says nothing where it does not; values need not be sorted.
+
+    Args:
+        apply: v -> A v, float64 [n] both; A symmetric.
+        starts: float64 [k, n], the start of each.
+        max_iter: products for each, at most.
+        tol: relative.
+
+    Returns:
+        (values, float64 [k]; vectors, float64 [k, n]; the quotients of each iteration, for each).
+    """
+    values: list[float] = []
+    vectors: list[np.ndarray] = []
+    quotients: list[list[float]] = []
+    for start in starts:
+        v, seen = _normalised(start), []
+        for _ in range(checks.count('max_iter', max_iter, 1)):
+            w = apply(v)
+            for value, vector in zip(values, vectors):
+                w = w - value * (vector @ v) * vector
+            seen.append(float(w @ v))
+            v = _normalised(w)
+            if len(seen) > 1 and abs((seen[-1] - seen[-2]) / seen[-2]) < tol:
+                break
+        values.append(seen[-1])
+        vectors.append(v)
+        quotients.append(seen)
+    return np.array(values), np.array(vectors), quotients
+
+
+def _normalised(v: np.ndarray) -> np.ndarray:
+    return v / (np.linalg.norm(v) + 1e-6)
+
+
+class Quadrature(NamedTuple):
+    """A spectral density as points with weights.
+
+    Attributes:
+        nodes: float64 [probes, m], ascending in each row.
+        weights: float64 [probes, m]; each row sums to 1.
+    """
+
+    nodes: np.ndarray
+    weights: np.ndarray
+
+    def density(self, at: np.ndarray, width: float) -> np.ndarray:
+        """The density at some places, float64 [len(at)], smoothed by a Gaussian of a standard deviation."""
+        apart = (np.asarray(at)[:, None, None] - self.nodes) / width
+        bumps = np.exp(-apart ** 2 / 2) / (width * np.sqrt(2 * np.pi))
+        return (self.weights * bumps).sum(axis=2).mean(axis=1)
+
+
+def quadrature(apply: Apply, n: int, rng: np.random.Generator, probes: int = 10, steps: int = 80,
+               told: Callable[[int], None] | None = None) -> Quadrature:
+    """The spectral density by stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017, SIAM J. Matrix Anal. 38(4);
+    Ghorbani et al., arXiv 1901.10159).
+
+    Args:
+        apply: v -> A v, float64 [n] both; A symmetric.
+        n: the size of A.
+        rng: of the probes, vectors of +-1.
+        probes: how many.
+        steps: products for each, at most.
+        told: called after each product with their number.
+
+    Returns:
+        nodes with weights; rows that end early are filled with weights of 0.
+    """
+    steps = min(checks.count('steps', steps, 1), n)
+    nodes, weights, taken = [], [], 0
+    for _ in range(checks.count('probes', probes, 1)):
+        process = Tridiagonal(apply, rng.choice([-1.0, 1.0], size=n))
+        while len(process.basis) < steps and not process.ended:
+            process.step()
+            taken += 1
+            if told is not None:
+                told(taken)
+        values, s = process.ritz()
+        spare = steps - len(values)
+        nodes.append(np.pad(values, (0, spare), mode='edge'))
+        weights.append(np.pad(s[0] ** 2, (0, spare)))
+    return Quadrature(np.array(nodes), np.array(weights))
+
+
+def trace(apply: Apply, n: int, rng: np.random.Generator, probes: int = 30,
+          told: Callable[[int], None] | None = None) -> tuple[float, float]:
+    """The trace by Hutchinson's estimate from probes of +-1, and its standard error (nan of a single probe)."""
+    found = []
+    for i in range(checks.count('probes', probes, 1)):
+        v = rng.choice([-1.0, 1.0], size=n)
+        found.append(float(v @ apply(v)))
+        if told is not None:
+            told(i + 1)
+    error = float(np.std(found, ddof=1) / np.sqrt(len(found))) if len(found) > 1 else float('nan')
+    return float(np.mean(found)), error

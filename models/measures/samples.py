@@ -1,0 +1,56 @@
+"""Images and labels for measures, batch by batch, from arrays or a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ..types import shown
+
+
+class Batches:
+    """Batches of images and labels in a fixed order, as often as they are gone through.
+
+    Attributes:
+        specs: of the images and the labels of a batch.
+    """
+
+    def __init__(self, parts: Any, specs: tuple[tf.TensorSpec, tf.TensorSpec]):
+        self._parts, self.specs = parts, specs
+
+    def __iter__(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        for x, y in self._parts:
+            yield tf.cast(x, self.specs[0].dtype), tf.cast(tf.reshape(y, [-1]), tf.int64)
+
+
+def batches_of(data: Any, batch: int) -> Batches:
+    """Batches of (images, labels), arrays [N, ...] and integers [N], or of a ``tf.data.Dataset`` of batches of them.
+
+    Args:
+        data: what there is.
+        batch: images in a batch, of arrays.
+
+    Raises:
+        ValueError: something else, no images, or a data set whose batches hold no images and labels.
+    """
+    if isinstance(data, tf.data.Dataset):
+        spec = data.element_spec
+        if not isinstance(spec, tuple) or len(spec) != 2 or spec[0].shape.rank is None or spec[0].shape.rank < 2:
+            raise ValueError(f'a data set must be of batches of (images, labels), not of {spec}')
+        return Batches(data, _specs(tuple(spec[0].shape)[1:]))
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise ValueError(f'data must be (images, labels) or a tf.data.Dataset of such batches, not {shown(data)}')
+    x, y = np.asarray(data[0], np.float32), np.asarray(data[1])
+    if not len(x) or len(x) != len(y):
+        raise ValueError(f'there must be as many labels as images, and one at least, not {len(x)} images and '
+                         f'{len(y)} labels')
+    x, y = tf.constant(x), tf.constant(y.reshape(-1).astype(np.int64))
+    parts = [(x[i:i + batch], y[i:i + batch]) for i in range(0, len(x), batch)]
+    return Batches(parts, _specs(tuple(x.shape)[1:]))
+
+
+def _specs(shape: tuple[int | None, ...]) -> tuple[tf.TensorSpec, tf.TensorSpec]:
+    return tf.TensorSpec([None, *shape], tf.float32), tf.TensorSpec([None], tf.int64)
