@@ -1,6 +1,6 @@
-"""The curvature of the training loss at archived epochs, in units of the loss, down to losses of 1e-880: the largest and
-smallest eigenvalues of the Hessian, the largest of its Gauss-Newton matrix, density and trace of both, and the rate
-times the largest, 2 of which is the edge of stability of gradient descent.
+"""The curvature of the training loss at archived epochs, in units of the loss, down to losses of 1e-880: the largest
+and smallest eigenvalues of the Hessian, the largest of its Gauss-Newton matrix, density and trace of both, and the rate
+times the largest, whose edge of stability in gradient descent is 2.
 
     ./eval.sh eval-hessian logs/RUN --gpu 0
     ./eval.sh eval-hessian logs/RUN --set eid=last --set options.k=10 --set attack_N=1000

@@ -2,7 +2,7 @@
 standard form of its authors. (As released with arXiv 2006.08403, with five restarts: attack_options.released=True.)
 
     ./eval.sh eval-pas-apgd-ce logs/RUN --gpu 0
-    ./eval.sh eval-pas-apgd-ce logs/RUN --set attack_eps_list=[0.0313725]
+    ./eval.sh eval-pas-apgd-ce logs/RUN --set eps=8/255
 """
 
 import core
@@ -13,7 +13,7 @@ FLAGS = {
     'attack_K': 100,
     'attack_E': None,
     'lr': None,
-    'attack_options': {'norm': 'Linf', 'loss': 'xent'},
+    'attack_options': {'loss': 'xent'},
 }
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """eval-pas-apgd-ce up the difference of logits ratio, which does not depend on the scale of the logits.
 
     ./eval.sh eval-pas-apgd-dlr logs/RUN --gpu 0
-    ./eval.sh eval-pas-apgd-dlr logs/RUN --set attack_eps_list=[0.0313725]
+    ./eval.sh eval-pas-apgd-dlr logs/RUN --set eps=8/255
 """
 
 import core
@@ -12,7 +12,7 @@ FLAGS = {
     'attack_K': 100,
     'attack_E': None,
     'lr': None,
-    'attack_options': {'norm': 'Linf', 'loss': 'dlr'},
+    'attack_options': {'loss': 'dlr'},
 }
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """AutoAttack, the standard version, on the images and within the budget of eval-pas-pgd, a column of table-pas.
 
     ./eval.sh eval-pas-autoattack logs/RUN --gpu 0
-    ./eval.sh eval-pas-autoattack logs/RUN --set attack_eps_list=[0.0313725] --set attack_N=1000
+    ./eval.sh eval-pas-autoattack logs/RUN --set eps=8/255 --set attack_N=1000
 """
 
 import core
@@ -12,7 +12,7 @@ FLAGS = {
     'attack_K': None,
     'attack_E': None,
     'lr': None,
-    'attack_options': {'norm': 'Linf', 'version': 'standard'},
+    'attack_options': {'version': 'standard'},
 }
 
 if __name__ == '__main__':

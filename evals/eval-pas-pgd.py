@@ -2,8 +2,8 @@
 L-infinity budget of 0.4, for MNIST, up the cross entropy from a random point within a step; the end counts.
 
     ./eval.sh eval-pas-pgd logs/RUN --gpu 0
-    ./eval.sh eval-pas-pgd logs/RUN --set attack_eps_list=[0.0313725] --set attack_K=10 --set lr=0.25      (CIFAR-10)
-    ./eval.sh eval-pas-pgd logs/RUN --set attack_eps_list=[0.15]                                           (digits)
+    ./eval.sh eval-pas-pgd logs/RUN --set eps=8/255 --set attack_K=10 --set lr=0.25      (CIFAR-10)
+    ./eval.sh eval-pas-pgd logs/RUN --set eps=0.15                                           (digits)
 
 The whole test set, at the last epoch; lr is the size of a step in units of the budget. table-pas has a column for it.
 """
@@ -20,8 +20,9 @@ FLAGS = {
     'attack_K': 100,
     'attack_E': 1,
     'lr': 0.01 / 0.4,
-    'attack_eps_list': [0.4],
-    'attack_options': {'norm': 'Linf', 'losses': ['xent'], 'start': 'step'},
+    'norm': 'Linf',
+    'eps': 0.4,
+    'attack_options': {'losses': ['xent'], 'start': 'step'},
 }
 
 if __name__ == '__main__':

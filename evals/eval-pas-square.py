@@ -2,7 +2,7 @@
 asked for. (Squares and their sizes are as in the released code with attack_options.released=True and .rescale=False.)
 
     ./eval.sh eval-pas-square logs/RUN --gpu 0
-    ./eval.sh eval-pas-square logs/RUN --set attack_eps_list=[0.0313725]
+    ./eval.sh eval-pas-square logs/RUN --set eps=8/255
 """
 
 import core
@@ -13,7 +13,7 @@ FLAGS = {
     'attack_K': 5000,
     'attack_E': None,
     'lr': None,
-    'attack_options': {'norm': 'Linf'},
+    'attack_options': {},
 }
 
 if __name__ == '__main__':

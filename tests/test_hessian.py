@@ -105,7 +105,8 @@ def test_gauss_newton_is_the_hessian_without_that_of_the_logits(matrix_of, nets)
     for v in rng.normal(size=(3, matrix.size)):
         u = J @ v
         expected = np.einsum('ncp,nc->p', J, p * (u - (p * u).sum(axis=1, keepdims=True))) / WHOLE
-        assert matrix(v) * math.exp(matrix.log_loss) == pytest.approx(expected, rel=1e-3, abs=1e-5 * np.abs(expected).max())
+        found = matrix(v) * math.exp(matrix.log_loss)
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5 * np.abs(expected).max())
 
 
 def test_the_density_is_that_of_the_dense_spectrum():

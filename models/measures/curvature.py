@@ -7,8 +7,8 @@ probability of the wrong class j,
     r_nj = p_nj,   r_n,right = -sum_j p_nj,   (A u)_nj = p_nj (d_j - sum_k p_nk d_k),   d_j = u_j - u_right.
 
 The first term is the generalised Gauss-Newton matrix. Here p_nj are taken in the log domain and divided by the frame,
-exp(log_frame): what is multiplied is the Hessian in units of the frame, an ordinary matrix even where the loss, and with
-it the Hessian, is 1e-880. (Lyu & Li, arXiv 1906.05890, take the gradient so; nothing here needs a smaller number.)
+exp(log_frame): what is multiplied is the Hessian in units of the frame, an ordinary matrix even where the loss, and
+with it the Hessian, is 1e-880. (Lyu & Li, arXiv 1906.05890, take the gradient so; nothing here needs a smaller number.)
 """
 
 from __future__ import annotations
