@@ -199,7 +199,7 @@ def test_what_an_image_gets_depends_on_the_seed_and_its_number_alone(norm, tiny)
     ({'norm': 'L3'}, "norm must be 'Linf' or 'L2'"), ({'loss': 'dlr'}, "loss must be 'margin' or 'ce'"),
     ({'p_init': 1.1}, 'p_init must be a finite number above 0 and at most 1'),
     ({'released': 1}, 'released must be True'), ({'rescale': None}, 'rescale must be True or False'),
-    ({'eps_list': [8]}, 'the largest of eps_list is 8')])
+    ({'eps_list': [8]}, 'eps is 8; pixels are in .*: was 8/255 meant')])
 def test_wrong_arguments_are_refused_in_a_sentence(arguments, message, tiny):
     with pytest.raises(ValueError, match=message):
         Square(tiny, **arguments)
