@@ -116,5 +116,5 @@ def test_what_cannot_replay_batches_says_so(data):
         ObjectiveModel(model.net, Free(EPS))
     with pytest.raises(ValueError, match='say how many there are, as in'):
         model.minimise(Free(EPS), N)
-    with pytest.raises(ValueError, match='eps is 8, but pixels are in'):
+    with pytest.raises(ValueError, match='eps is 8; pixels are in'):
         objective_of({'type': 'n-fgsm', 'eps': 8}).layers(model.net)

@@ -107,6 +107,9 @@ class Train(Task):
             with about(name):
                 if (note := note_on_end(control, steps, per_epoch)) is not None:
                     session.notes.append(f'{name}: {note}')
+        if objective is not None:
+            with about('objective'):
+                objective.controls(np.arange(steps), per_epoch)  # refuses what it cannot take at any of them
 
     def _require_finite_start(self) -> None:
         """Sees that the initial weights give numbers.

@@ -64,7 +64,8 @@ class Adversarial(Attacking[LossPGD]):
 
     def _make_attack(self, net: keras.Model) -> LossPGD:
         attack = LossPGD(net, **self._attack_options)
-        require_within_the_box('eps', self.eps.value, attack.ball, attack.image_size)
+        if self.eps.schedule is None:
+            require_within_the_box('eps', self.eps.value, attack.ball, attack.image_size)
         return attack
 
     def build(self, net: keras.Model, images: int) -> None:
@@ -72,6 +73,18 @@ class Adversarial(Attacking[LossPGD]):
 
     def schedules(self) -> Mapping[str, Control]:
         return {'eps': self.eps}
+
+    def controls(self, steps: np.ndarray, per_epoch: int) -> Mapping[str, np.ndarray]:
+        """See ``Objective``.
+
+        Raises:
+            ValueError: the budget of a step is larger than the box allows.
+        """
+        controls = super().controls(steps, per_epoch)
+        if self._made is not None:
+            _, attack = self._made
+            require_within_the_box('eps', float(controls['eps'].max(initial=0)), attack.ball, attack.image_size)
+        return controls
 
     @property
     def measured_by(self) -> dict[str, Any]:
