@@ -16,7 +16,7 @@ import core
 from core.tasks import health as of_evaluations
 from core.workdir import Workdir
 from models import TrainMode, build_model
-from models.attacks import APGD, DDN, FMN, PGD, Attack
+from models.attacks import APGD, DDN, FMN, PGD, Attack, LossPGD
 from models.attacks.results import Proposal
 from models.health import NAMES, Health, health
 from models.health.planted import readout
@@ -172,15 +172,16 @@ OBJECTIVES = {
 }
 ATTACKS = {
     'PGD': lambda net: PGD(net, EPS, k=40, repeat=2),
+    'LossPGD': lambda net: LossPGD(net, EPS, k=40, a=1 / 16, repeat=4),
     'APGD': lambda net: APGD(net, [0.5, 1.0], k=50, norm='L2'),
     'FMN': lambda net: FMN(net, 100, norm='Linf'),
-    'DDN': lambda net: DDN(net),
+    'DDN': lambda net: DDN(net, 60),
 }
 
 
 @pytest.mark.long
-def test_no_check_fires_on_twenty_sound_runs(digits):
-    """Five objectives, and four attacks of each; what is compiled serves all."""
+def test_no_check_fires_on_twenty_five_sound_evaluations(digits):
+    """Five objectives, and five attacks of each; what is compiled serves all."""
     net = build_model('simple_sequential', (8, 8, 1), TrainMode.NORMAL, 1, **RUN['model'])
     kept = {name: Health(make(net)) for name, make in ATTACKS.items()}
     x, y = (a[:64] for a in digits.test)
