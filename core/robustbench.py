@@ -79,6 +79,7 @@ def _images(record: Mapping[str, Any]) -> Any:
 
 
 def _unreliable(numbers: Mapping[str, Any]) -> bool:
-    """Whether images may be less robust than was found, or a good part of them was broken by Square alone."""
+    """Whether images may be less robust than was found, a check fired, or Square alone broke a good part of them."""
     by_square = numbers.get('broken_by', {}).get('square', 0) / numbers['images']
-    return bool(numbers['doubtful']['images']) or by_square > BY_SQUARE
+    fired = any(check['fired'] for check in numbers.get('health', {}).values())
+    return fired or bool(numbers['doubtful']['images']) or by_square > BY_SQUARE

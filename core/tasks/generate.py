@@ -11,6 +11,7 @@ from .. import progress
 from ..errors import UserError
 from ..flags import FLAGS
 from ..session import Session
+from . import health
 from .arguments import chosen_indices
 from .attack import Attacking
 from .ends import Ends
@@ -100,8 +101,9 @@ class Generate(Attacking):
 
     def line(self, eid: int, numbers: Mapping[str, Any]) -> str:
         each = numbers['seconds'] / numbers['images']
-        return '\n'.join(f'{part}: ' + super(Generate, self).line(eid, {**of_part, 'seconds': each * of_part['images']})
-                         for part, of_part in numbers['sets'].items())
+        lines = [f'{part}: ' + super(Generate, self).line(eid, {**of_part, 'seconds': each * of_part['images']})
+                 for part, of_part in numbers['sets'].items()]
+        return '\n'.join([*lines, *health.lines(numbers.get('health', {}))])
 
     def measure_all(self) -> dict[int, Any]:
         res = super().measure_all()

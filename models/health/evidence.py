@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..attacks.auto_attack import AutoAttack
+from ..attacks.balls import WHOLE_BOX, Linf
 from ..attacks.base import Attack, Net
 from ..attacks.results import AttackResult
 from ..attacks.within_budgets import BudgetAttack, budgets
@@ -97,7 +98,8 @@ class Evidence:
     @property
     def box(self) -> float:
         """A budget that holds all of the box."""
-        return self.attack.ball.diagonal(math.prod(self.x.shape[1:]))
+        ball = self.attack.ball
+        return WHOLE_BOX if isinstance(ball, Linf) else ball.diagonal(math.prod(self.x.shape[1:]))
 
     def is_wrong(self, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Whether images in place of those of the rows are misclassified by more than rounding, bool [n]."""
