@@ -64,7 +64,7 @@ def test_numbers_are_finite_and_above_0(make, name, net):
 
 @pytest.mark.parametrize('make', BUDGETS)
 def test_budgets_are_a_list_that_the_box_allows(make, net):
-    for value in ([], 0.1, '0.1', [0.0], [-0.1], [np.inf], [np.nan], [1e999], [True], ['0.1'], [[0.1]], {}, [8],
+    for value in ([], 0.1, '0.1', [-0.1], [np.inf], [np.nan], [1e999], [True], ['0.1'], [[0.1]], {}, [8],
                   [0.1, 1.5]):
         refused(net, make, eps_list=value)
     assert make(net, eps_list=np.array([0.3, 0.1, 0.3])).eps_list == [0.1, 0.3]
@@ -76,7 +76,7 @@ def test_l2_budgets_end_at_the_diagonal_of_the_box(net):
 
 
 @pytest.mark.parametrize('make, arguments', [
-    (PGD, {'norm': 'L1'}), (FMN, {'norm': 2}), (PGD, {'random_start': 1}), (LinfPGDAttack, {'random_start': 'no'}),
+    (PGD, {'norm': 'L0'}), (FMN, {'norm': 2}), (PGD, {'random_start': 1}), (LinfPGDAttack, {'random_start': 'no'}),
     (LinfPGDAttack, {'loss_func': 'xent'}), (CarliniL2, {'targeted': 1}), (CarliniL2, {'confidence': -1.0}),
     (CarliniL2, {'confidence': np.inf}), (CarliniL2, {'abort_early': None}), (L2DeepFool, {'overshoot': -0.5}),
     (L2DeepFool, {'candidates': 1}), (CarliniL2, {'boxmax': -1.0}), (CarliniL2, {'boxmin': np.nan})])

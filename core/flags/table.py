@@ -100,7 +100,7 @@ FLAGS: dict[str, Flag] = {
         'cross-entropy', instance(str, dict, list, tuple),
         "an objective's name, a dictionary of its 'type' and arguments, or a list of such",
         "what training minimises: `'cross-entropy'`, `'large-margin'`, `'large-margin-released'`, `'mma'`, "
-        "`'adversarial'`, or a weighted sum of several"),
+        "`'adversarial'`, `'fgsm-rs'`, `'n-fgsm'`, `'free'`, or a weighted sum of several"),
     'augment': Flag(
         None, optional(name_in(AUGMENTATIONS)), lambda: f"None, or {' or '.join(map(repr, AUGMENTATIONS))}",
         'how training changes images: `crop-flip` shifts and mirrors them'),
