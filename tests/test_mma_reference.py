@@ -104,7 +104,7 @@ def test_losses_and_their_gradients(case, name):
 
 # ---- PGD ----
 
-def pgd(net, norm, loss='slm', floor=0.0, a=SETTINGS['eps_iter_scale'] / K, eps=1.0):
+def pgd(net, norm, loss='slm', floor=0.0, a=SETTINGS['eps_iter_scale'] / K, eps=0.5):
     return LossPGD(net, [eps], K, a, 1, True, norm, [loss], floor)
 
 
@@ -112,7 +112,7 @@ def pgd(net, norm, loss='slm', floor=0.0, a=SETTINGS['eps_iter_scale'] / K, eps=
 def test_pgd_steps_from_every_stored_iterate(norm, start, net):
     run = at(PGD, f'{norm}_{start}')
     x, y, eps = IMAGES[PGD['index']], tf.constant(LABELS[PGD['index']]), tf.constant(run['eps'])
-    one = LossPGD(net, [1.0], 1, SETTINGS['eps_iter_scale'] / K, 1, True, norm, ['slm'])
+    one = LossPGD(net, [0.5], 1, SETTINGS['eps_iter_scale'] / K, 1, True, norm, ['slm'])
     for before, after, grads, slm in zip(run['iterates'], run['iterates'][1:], run['grads'], run['slm']):
         way = one._way(0, tf.constant(before), y)
         np.testing.assert_allclose(-way.gradient, grads, rtol=0, atol=6e-6)
