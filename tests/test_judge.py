@@ -19,6 +19,7 @@ from models.attacks import FGSM, PGD
 from models.attacks.balls import BALLS, L2, Linf
 from models.attacks.base import Attack, Proposal
 
+NORMS = ('Linf', 'L2')
 EPS = [0.05, 0.1, 0.2, 0.4]
 ORDERS = {'Linf': np.inf, 'L2': 2}
 
@@ -65,7 +66,7 @@ def measured(norm, a, b):
 @pytest.mark.long(after=17)
 @pytest.mark.parametrize('claim', EPS)
 @pytest.mark.parametrize('times', [1, 2, 1.01], ids=['honest', 'twice the budget', 'a hundredth beyond it'])
-@pytest.mark.parametrize('norm', BALLS)
+@pytest.mark.parametrize('norm', NORMS)
 def test_a_proposal_outside_its_ball_is_put_back_and_asked_again(norm, times, claim, linear):
     """Whatever is proposed beyond the budget, what counts is the point of the ball below it."""
     net, x, y, slope, gap = linear
@@ -82,7 +83,7 @@ def test_a_proposal_outside_its_ball_is_put_back_and_asked_again(norm, times, cl
     assert (result.eps[found] == claim).all() and np.isinf(result.eps[~found]).all()
 
 
-@pytest.mark.parametrize('norm', BALLS)
+@pytest.mark.parametrize('norm', NORMS)
 def test_a_budget_that_is_smaller_than_the_one_used_is_held_to(norm, linear):
     net, x, y, slope, gap = linear
     nearest = least(norm, gap, slope)
@@ -115,7 +116,7 @@ def test_a_claim_of_no_budget_is_held_to_the_largest_or_to_none(claim, linear):
 
 @pytest.mark.long(after=2)
 @pytest.mark.parametrize('outside', [50.0, -50.0, np.inf, np.nan])
-@pytest.mark.parametrize('norm', BALLS)
+@pytest.mark.parametrize('norm', NORMS)
 def test_a_proposal_outside_the_box_is_put_back_into_the_box_and_the_ball(norm, outside, linear):
     net, x, y, _, _ = linear
 
@@ -183,7 +184,7 @@ def test_an_image_is_fooled_at_a_size_if_it_is_no_further_by_measurement_whateve
 
 
 @pytest.mark.long
-@pytest.mark.parametrize('norm', BALLS)
+@pytest.mark.parametrize('norm', NORMS)
 def test_robust_accuracy_of_a_run_is_that_of_the_measured_images_of_an_attack_that_goes_too_far(norm, monkeypatch):
     train(archive=6, log='run')
     budgets = {'Linf': [0.01, 0.02, 0.05, 0.1], 'L2': [0.1, 0.2, 0.5, 1.0]}[norm]
@@ -206,7 +207,7 @@ def test_robust_accuracy_of_a_run_is_that_of_the_measured_images_of_an_attack_th
 
 
 @pytest.mark.long
-@pytest.mark.parametrize('norm', BALLS)
+@pytest.mark.parametrize('norm', NORMS)
 def test_an_attack_whose_steps_go_too_far_is_put_back(norm, linear):
     """Twice as far as it says: it loses those whom twice its budget fools, and the budget does not."""
     net, x, y, slope, gap = linear
