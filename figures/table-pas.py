@@ -17,15 +17,12 @@ import numpy as np
 
 import core
 from core.plotting.attacked import NORMS, Measured, largest, measured, size_in_words
-from core.plotting.histories import read_runs
+from core.plotting.seeds import grouped
 from core.plotting.tables import Cell, Table, text
-from core.sweeps.directory import SweepDirectory
 
 COLUMNS = ('PGD', 'APGD-CE', 'APGD-DLR', 'Square', 'AutoAttack')
 OF_TYPE = {'PGD': 'PGD', 'LOSS_PGD': 'PGD', 'SQUARE': 'Square', 'AUTO_ATTACK': 'AutoAttack'}
 OF_LOSS = {'xent': 'APGD-CE', 'slm': 'APGD-CE', 'dlr': 'APGD-DLR'}
-NO_PART = ('seed', 'log', 'gpu', 'threads', 'data_dir', 'print', 'tensorboard')
-"""Flags in which the runs of a row may differ."""
 Budget = tuple[str, float]
 
 
@@ -76,36 +73,6 @@ def draw(places: list[core.Workdir]) -> Table:
             *(row.about(chosen) for row in rows)]
     head = [text('training'), text('clean'), *map(text, COLUMNS)]
     return Table(head, [[text(row.label), *row.cells(chosen)] for row in rows], '; '.join(note))
-
-
-def grouped(places: Sequence[core.Workdir]) -> list[tuple[str, list[core.Workdir]]]:
-    """Labels, and the directories of each row: runs that differ in their seeds, then ensembles."""
-    groups: dict[str, list[core.Workdir]] = {}
-    alone, ensembles = [], []
-    for place in places:
-        if isinstance(place, SweepDirectory):
-            for run in place.planned():
-                if place.is_finished(run):
-                    groups.setdefault(', '.join(run.labels.values()), []).append(place.of(run))
-            ensembles += [core.Workdir(path.parent) for path in sorted(place.path.rglob('ensemble-*/flags.json'))]
-        else:
-            (ensembles if members_of(place) else alone).append(place)
-    by_flags: dict[str, list[Any]] = {}
-    for run in read_runs(alone):
-        flags = {k: v for k, v in run.record['flags'].items() if k not in NO_PART}
-        by_flags.setdefault(repr(sorted(flags.items())), []).append(run)
-    names = Counter(several[0].name for several in by_flags.values())
-    for several in by_flags.values():
-        first = several[0]
-        # Two schedules of one name are told apart as the runs are.
-        label = first.name if names[first.name] == 1 and first.name not in groups else first.label
-        groups[label] = [run.workdir for run in several]
-    return [*groups.items(), *((f'ensemble of {members_of(place)}, {place.path.name}', [place]) for place in ensembles)]
-
-
-def members_of(place: core.Workdir) -> int:
-    """How many networks an ensemble has; 0 of a run."""
-    return len(place.read_flags().get('ensemble', {}).get('members', ())) if place.flags_path.exists() else 0
 
 
 def evaluations(run: core.Workdir) -> dict[tuple[Budget, str], Measured]:

@@ -60,7 +60,7 @@ def runs(tmp_path_factory):
             train(**RUN, log=log, seed=seed)
             for name, few in FEW.items():
                 if (name, seed) != ('square', 2):
-                    flags = evaluation(name, log=log, gpu='cpu', seed=1, attack_eps_list=[EPS], **few)
+                    flags = evaluation(name, log=log, gpu='cpu', seed=1, eps=EPS, **few)
                     Core({**flags, 'eval_log': f'{log}/eval-pas-{name}/1'}, name=f'eval-pas-{name}').run()
     return folder
 
@@ -73,8 +73,8 @@ def summary_of(runs: Path, seed: int, name: str) -> dict:
 def test_the_evaluations_of_the_table_attack_the_same_images_with_the_papers_settings():
     network = {'dataset': 'digits', 'model': {'description': [['F', 10, {'act': False}]]}}
     flags = {name: merge({**network, **evaluation(name)}) for name in (*FEW, 'apgd-ce')}
-    assert {(f['attack_set'], f['attack_N'], f['eid'], tuple(f['attack_eps_list'])) for f in flags.values()} == {
-        ('test', 'all', 'last', (0.4,))}
+    assert {(f['attack_set'], f['attack_N'], f['eid'], f['norm'], f['eps']) for f in flags.values()} == {
+        ('test', 'all', 'last', 'Linf', 0.4)}
     arguments = {name: attack_arguments(f) for name, f in flags.items()}
     assert arguments['pgd']['k'] * arguments['pgd']['a'] * 0.4 == pytest.approx(1) and arguments['pgd']['repeat'] == 1
     assert arguments['apgd-ce']['loss'] == 'xent' and arguments['apgd-dlr']['loss'] == 'dlr'
@@ -102,6 +102,25 @@ def test_the_table_has_means_and_deviations_over_seeds_and_a_row_for_an_ensemble
         shutil.rmtree(whole / f'eval-pas-{name}')
     with pytest.raises(NotYet, match='whole has no evaluation .* eval-pas-pgd makes one'):
         core.draw('table-pas', whole)
+    with pytest.raises(UserError, match='an ensemble has no history'):
+        core.draw('figure-pas', whole)
+
+
+def test_the_figure_has_a_line_a_seed_in_the_colour_of_its_schedule_and_pgd_dashed(runs):
+    watched = Path(shutil.copytree(runs / 'run-1', 'watched'))
+    record = json.loads((watched / 'flags.json').read_text())
+    (watched / 'flags.json').write_text(json.dumps({**record, 'flags': {**record['flags'], 'B': 7}}))
+    lines = [json.loads(line) for line in (watched / 'history.jsonl').read_text().splitlines()]
+    for line in lines:
+        line['monitors'] = {'pgd': {'test_acc_final': 0.5}}
+    (watched / 'history.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    accuracy, loss = core.draw('figure-pas', runs / 'run-1', runs / 'run-2', watched).axes
+    first, second, other = loss.lines
+    assert first.get_color() == second.get_color() != other.get_color()
+    robust = [line for line in accuracy.lines if len(line.get_xdata()) and line.get_linestyle() == '--']
+    assert [(*line.get_ydata(),) for line in robust] == [(50.0,) * len(other.get_xdata())]
+    history = [line for line in Workdir(runs / 'run-1').read_history() if line['cmd'] == 'go']
+    assert [*first.get_ydata()] == [line['stats']['loss'] for line in history]
 
 
 def test_autoattack_leaves_an_entry_of_the_keys_and_types_of_a_leaderboard(runs):

@@ -1,0 +1,44 @@
+"""Runs that differ in nothing but their seeds, for tables and figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ..sweeps.directory import SweepDirectory
+from ..workdir import Workdir
+from .histories import read_runs
+
+NO_PART = ('seed', 'log', 'gpu', 'threads', 'data_dir', 'print', 'tensorboard')
+"""Flags in which the runs of a group may differ."""
+
+
+def grouped(places: Sequence[Workdir]) -> list[tuple[str, list[Workdir]]]:
+    """Labels, and the directories of each row: runs that differ in their seeds, then ensembles."""
+    groups: dict[str, list[Workdir]] = {}
+    alone, ensembles = [], []
+    for place in places:
+        if isinstance(place, SweepDirectory):
+            for run in place.planned():
+                if place.is_finished(run):
+                    groups.setdefault(', '.join(run.labels.values()), []).append(place.of(run))
+            ensembles += [Workdir(path.parent) for path in sorted(place.path.rglob('ensemble-*/flags.json'))]
+        else:
+            (ensembles if members_of(place) else alone).append(place)
+    by_flags: dict[str, list[Any]] = {}
+    for run in read_runs(alone):
+        flags = {k: v for k, v in run.record['flags'].items() if k not in NO_PART}
+        by_flags.setdefault(repr(sorted(flags.items())), []).append(run)
+    names = Counter(several[0].name for several in by_flags.values())
+    for several in by_flags.values():
+        first = several[0]
+        # Two schedules of one name are told apart as the runs are.
+        label = first.name if names[first.name] == 1 and first.name not in groups else first.label
+        groups[label] = [run.workdir for run in several]
+    return [*groups.items(), *((f'ensemble of {members_of(place)}, {place.path.name}', [place]) for place in ensembles)]
+
+
+def members_of(place: Workdir) -> int:
+    """How many networks an ensemble has; 0 of a run."""
+    return len(place.read_flags().get('ensemble', {}).get('members', ())) if place.flags_path.exists() else 0
