@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from ..sweeps.directory import SweepDirectory
 from ..workdir import Workdir
-from .histories import read_runs
+from .histories import Run, read_runs
 
 NO_PART = ('seed', 'log', 'gpu', 'threads', 'data_dir', 'print', 'tensorboard')
 """Flags in which the runs of a group may differ."""
@@ -17,7 +16,8 @@ NO_PART = ('seed', 'log', 'gpu', 'threads', 'data_dir', 'print', 'tensorboard')
 def grouped(places: Sequence[Workdir]) -> list[tuple[str, list[Workdir]]]:
     """Labels, and the directories of each row: runs that differ in their seeds, then ensembles."""
     groups: dict[str, list[Workdir]] = {}
-    alone, ensembles = [], []
+    alone: list[Workdir] = []
+    ensembles: list[Workdir] = []
     for place in places:
         if isinstance(place, SweepDirectory):
             for run in place.planned():
@@ -26,16 +26,16 @@ def grouped(places: Sequence[Workdir]) -> list[tuple[str, list[Workdir]]]:
             ensembles += [Workdir(path.parent) for path in sorted(place.path.rglob('ensemble-*/flags.json'))]
         else:
             (ensembles if members_of(place) else alone).append(place)
-    by_flags: dict[str, list[Any]] = {}
-    for run in read_runs(alone):
-        flags = {k: v for k, v in run.record['flags'].items() if k not in NO_PART}
-        by_flags.setdefault(repr(sorted(flags.items())), []).append(run)
+    by_flags: dict[str, list[Run]] = {}
+    for read in read_runs(alone):
+        flags = {k: v for k, v in read.record['flags'].items() if k not in NO_PART}
+        by_flags.setdefault(repr(sorted(flags.items())), []).append(read)
     names = Counter(several[0].name for several in by_flags.values())
     for several in by_flags.values():
         first = several[0]
         # Two schedules of one name are told apart as the runs are.
         label = first.name if names[first.name] == 1 and first.name not in groups else first.label
-        groups[label] = [run.workdir for run in several]
+        groups[label] = [read.workdir for read in several]
     return [*groups.items(), *((f'ensemble of {members_of(place)}, {place.path.name}', [place]) for place in ensembles)]
 
 

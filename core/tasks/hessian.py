@@ -118,7 +118,7 @@ class WatchHessian(Evaluation):
             else:
                 which = 'both' if kind == 'hessian' else 'largest'  # there is nothing below 0 of the other
                 values, vectors, residuals, _ = lanczos.eigenpairs(
-                    matrix, matrix.size, self.k, rng, which, self.tol, self.most, lambda n, _: told(n))
+                    matrix, matrix.size, self.k, rng, which, self.tol, self.most, told)
         named = {f'vector-{i}/{name}': part for i, v in enumerate(vectors)
                  for name, part in zip(self._names(), matrix.split(v))}
         return {'values': values, 'residuals': residuals, **named}

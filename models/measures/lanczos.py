@@ -38,15 +38,19 @@ class Tridiagonal:
 
     Attributes:
         diagonal, beside: of T, [m] and [m], the last of ``beside`` being beta.
-        basis: V, [m, n].
+        basis: V, float64 [m, n].
     """
 
     def __init__(self, apply: Apply, start: np.ndarray):
         self._apply = apply
         self.diagonal: list[float] = []
         self.beside: list[float] = []
-        self.basis: list[np.ndarray] = []
+        self._kept = np.empty((16, len(start)))
         self._next = np.asarray(start, np.float64) / np.linalg.norm(start)
+
+    @property
+    def basis(self) -> np.ndarray:
+        return self._kept[:len(self.diagonal)]
 
     @property
     def ended(self) -> bool:
@@ -56,24 +60,34 @@ class Tridiagonal:
 
     def step(self) -> None:
         """One product, one more vector."""
-        v = self._next
-        self.basis.append(v)
+        v, m = self._next, len(self.diagonal)
+        if m == len(self._kept):
+            self._kept = np.concatenate([self._kept, np.empty_like(self._kept)])
+        self._kept[m] = v
         w = self._apply(v)
         self.diagonal.append(float(v @ w))
-        for _ in range(2):  # once leaves some of what rounding made
-            for u in self.basis:
-                w = w - (u @ w) * u
+        w = self._orthogonal(w)
         self.beside.append(float(np.linalg.norm(w)))
         self._next = w / self.beside[-1] if self.beside[-1] else w
 
+    def go_on_from(self, w: np.ndarray) -> None:
+        """Takes what of a vector is orthogonal to all so far for the next, where the process has ended."""
+        w = self._orthogonal(w)
+        self.beside[-1], self._next = 0.0, w / np.linalg.norm(w)
+
+    def _orthogonal(self, w: np.ndarray) -> np.ndarray:
+        for _ in range(2):  # once leaves some of what rounding made
+            w = w - self.basis.T @ (self.basis @ w)
+        return w
+
     def ritz(self) -> tuple[np.ndarray, np.ndarray]:
         """Eigenvalues of T, ascending, [m], and its eigenvectors as columns, [m, m]."""
-        beside = self.beside[:-1]
-        return np.linalg.eigh(np.diag(self.diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
+        from scipy.linalg import eigh_tridiagonal  # takes a while, and few need it
+        return eigh_tridiagonal(self.diagonal, self.beside[:-1])
 
 
 def eigenpairs(apply: Apply, n: int, k: int, rng: np.random.Generator, which: str = 'largest', tol: float = 1e-6,
-               most: int | None = None, told: Callable[[int, np.ndarray], None] | None = None) -> Pairs:
+               most: int | None = None, told: Callable[[int], None] | None = None) -> Pairs:
     """The ``k`` largest eigenvalues, or smallest, or largest by magnitude, and their eigenvectors.
 
     Args:
@@ -86,7 +100,7 @@ def eigenpairs(apply: Apply, n: int, k: int, rng: np.random.Generator, which: st
         tol: residuals that are wanted, over the largest magnitude of an eigenvalue.
         most: products after which it ends in any case, those for the residuals not counted; None for max(20 k, 200).
             As many vectors are kept.
-        told: called after each product with the number of products and the wanted values so far.
+        told: called after each product with their number.
 
     Raises:
         ValueError: k larger than n, or another argument that is not such.
@@ -98,29 +112,21 @@ def eigenpairs(apply: Apply, n: int, k: int, rng: np.random.Generator, which: st
     process = Tridiagonal(apply, rng.normal(size=n))
     while True:
         if process.ended and len(process.basis) < n:  # a multiple eigenvalue hides in what no power of A reached
-            _go_on_elsewhere(process, rng)
+            process.go_on_from(rng.normal(size=n))
         process.step()
+        m = len(process.basis)
+        if told is not None:
+            told(m)
+        if m < most and m % (1 + m // 20):  # more and more seldom: looking takes time, too
+            continue
         values, s = process.ritz()
         rows = wanted(values, k, which)
-        if told is not None:
-            told(len(process.basis), values[rows])
         rest = process.beside[-1] * np.abs(s[-1, rows])
-        m = len(process.basis)
         if m >= most or (m >= min(n, len(rows) + 2) and (rest <= tol * np.abs(values).max()).all()):
             break
-    vectors = s[:, rows].T @ np.array(process.basis)
+    vectors = s[:, rows].T @ process.basis
     residuals = [np.linalg.norm(apply(v) - value * v) for v, value in zip(vectors, values[rows])]
     return Pairs(values[rows], vectors, np.array(residuals), len(process.basis) + len(rows))
-
-
-def _go_on_elsewhere(process: Tridiagonal, rng: np.random.Generator) -> None:
-    """Goes on from a random vector that is orthogonal to all so far."""
-    w = rng.normal(size=len(process.basis[0]))
-    for _ in range(2):
-        for u in process.basis:
-            w = w - (u @ w) * u
-    process.beside[-1] = 0.0
-    process._next = w / np.linalg.norm(w)
 
 
 def wanted(values: np.ndarray, k: int, which: str) -> np.ndarray:
