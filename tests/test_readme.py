@@ -85,10 +85,23 @@ def is_a_runs_network(names: dict[str, Any], out: str) -> None:
     assert names['run'].images.shape == (20, 8, 8, 1) and '(None, 10)' in out
 
 
+def is_an_ensemble(names: dict[str, Any], out: str) -> None:
+    logits = [net.predict(names['x'][:9], verbose=0).astype(np.float64) for net in names['nets']]
+    p = np.mean([np.exp(z - np.logaddexp.reduce(z, axis=1, keepdims=True)) for z in logits], axis=0)
+    np.testing.assert_allclose(names['ensemble'].predict(names['x'][:9], verbose=0), np.log(p), rtol=1e-4, atol=1e-4)
+    assert names['result'].images.shape == (20, 8, 8, 1)
+
+
+def is_healthy(names: dict[str, Any], out: str) -> None:
+    found = names['health'](names['PGD'](names['net'], [0.1], k=20, repeat=1), names['x'][:32], names['y'][:32])
+    assert found['planted'].numbers['of'] > 0 and not found['planted'].fired and len(found) == 12
+
+
 CHECKS = {'ObjectiveModel(': is_fitted_by_mma, 'AutoAttack(': is_attacked, 'trained(': is_a_runs_network,
           'pickle.load': is_a_run, 'class Adversarial': is_robust, "'like': 'exper": is_like_another,
           'core.run(': is_a_run, 'core.draw(': is_a_figure, 'certified_radii(': is_certified,
-          'train_epoch(': is_a_loop, '.fit(': is_fitted, 'large_margin_losses(': is_a_gradient, 'SWEEP = ': is_a_grid}
+          'train_epoch(': is_a_loop, 'models.ensemble(': is_an_ensemble, 'health(PGD': is_healthy, '.fit(': is_fitted,
+          'large_margin_losses(': is_a_gradient, 'SWEEP = ': is_a_grid}
 """What is seen of a block in which this stands; the first that fits."""
 
 
