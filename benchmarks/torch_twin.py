@@ -5,6 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
+
+
+def refuse_what_is_left_out(layer: keras.Layer) -> None:
+    """Sees that a layer has nothing that ``torch_twin`` would leave out.
+
+    Raises:
+        TypeError: it has.
+    """
+    config = layer.get_config()
+    if {*np.ravel(config.get('dilation_rate', 1)), config.get('groups', 1)} != {1} or not config.get('use_bias', True) \
+            or config.get('activation', 'linear') not in ('linear', 'relu') \
+            or (isinstance(layer, keras.layers.Conv2D) and {*np.ravel(config['strides'])} != {1}) \
+            or (isinstance(layer, keras.layers.MaxPooling2D) and config['padding'] != 'valid') \
+            or (isinstance(layer, keras.layers.Activation) and config['activation'] != 'relu'):
+        raise TypeError(f'there is no twin of {layer.name} as it is set up')
 
 
 def torch_twin(net: keras.Model) -> Any:
@@ -14,6 +30,7 @@ def torch_twin(net: keras.Model) -> Any:
     layers: list[Any] = []
     shape: tuple[int, ...] = ()
     for layer in net.layers:
+        refuse_what_is_left_out(layer)
         weights = [torch.tensor(w) for w in layer.get_weights()]
         if isinstance(layer, keras.layers.Conv2D):
             ours = nn.Conv2d(*layer.kernel.shape[2:], layer.kernel.shape[:2], padding=layer.padding)

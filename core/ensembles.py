@@ -53,7 +53,7 @@ class Ensemble:
         UserError: runs that make no ensemble, as far as their records say.
 
     Attributes:
-        members: of it.
+        members: of it, as they are named; ``ordered`` as they are in the network.
         notes: sentences that a person is told.
         place: its directory, which ``make`` makes.
         eid: the epoch under which its model is archived: that of its members, or the last of these.
@@ -68,6 +68,8 @@ class Ensemble:
                 raise UserError(f'{same[0].run.path} (epoch {same[0].eid}) and {member.run.path} (epoch {member.eid}) '
                                 'are the same network, which an ensemble takes once')
         self.eid = max(member.eid for member in self.members)
+        # The same members are the same network, in whatever order they are named.
+        self.ordered = sorted(self.members, key=lambda member: member.digest)
         self.flags = self._flags()
         self.place = self._found() if place is True else Workdir(str(place))
 
@@ -100,12 +102,13 @@ class Ensemble:
                 raise UserError(f"the runs of an ensemble must have one data set, but {first.run.path} was trained on "
                                 f"{first.flags['dataset']}, and {other.run.path} on {other.flags['dataset']}")
         flags = {'arch': NAME, 'dataset': first.flags['dataset'], 'model': {'members': [
-            {'arch': m.flags['arch'], 'model': plain(m.flags['model'])} for m in self.members]}}
+            {'arch': m.flags['arch'], 'model': plain(m.flags['model'])} for m in self.ordered]}}
         drawn = any(m.flags['train_fraction'] < 1 or m.flags['label_noise'] > 0 for m in self.members)
         names = (*OF_DATA, 'seed') if drawn else OF_DATA
         parts = [[m.record['flags'].get(name, FLAGS[name].default) for name in names] for m in self.members]
         if all(part == parts[0] for part in parts):
-            flags.update({name: first.flags[name] for name in OF_DATA}, seed=first.record['flags'].get('seed') or 0)
+            seed = self.ordered[0].record['flags'].get('seed') or 0
+            flags.update({name: first.flags[name] for name in OF_DATA}, seed=seed)
         else:
             self.notes.append(f"note: the members were trained on different parts of {flags['dataset']}, so the "
                               'ensemble is measured on images of all of it')
@@ -145,7 +148,7 @@ class Ensemble:
             session.model.set_weights(weights)
         record = {**session.record(), 'flags': plain({**flags, 'lr': None, 'log': str(self.place.path)}), 'config': {},
                   'ensemble': {'members': [{'run': os.path.relpath(m.run.path, self.place.path), 'eid': m.eid,
-                                            'sha256': m.digest} for m in self.members]}, **self._registered()}
+                                            'sha256': m.digest} for m in self.ordered]}, **self._registered()}
         with Workdir.whole(self.place.path) as made:
             made.write_model(self.eid, session.model.save)
             made.write_flags(record)
@@ -159,16 +162,18 @@ class Ensemble:
             UserError: they cannot be read, or are of networks with other outputs than the first.
         """
         weights: dict[str, np.ndarray] = {}
-        outputs: list[int] = []
-        for i, member in enumerate(self.members, start=1):
+        outputs: dict[str, int] = {}
+        for i, member in enumerate(self.ordered, start=1):
             with about(str(member.run.path)):
                 model = session.new_model(member.flags)
                 model.restore(member.run.find_model(member.eid))
-            outputs.append(model.num_labels)
-            if outputs[-1] != outputs[0]:
-                raise UserError(f'the network of {member.run.path} has {outputs[-1]} outputs, and that of '
-                                f'{self.members[0].run.path} has {outputs[0]}; those of an ensemble have as many')
+            outputs[member.digest] = model.num_labels
             weights.update({f'{i}.{name}': value for name, value in model.weights().items()})
+        first, *others = self.members
+        for other in others:
+            if outputs[other.digest] != outputs[first.digest]:
+                raise UserError(f'the network of {other.run.path} has {outputs[other.digest]} outputs, and that of '
+                                f'{first.run.path} has {outputs[first.digest]}; those of an ensemble have as many')
         return weights
 
     def _registered(self) -> dict[str, Any]:

@@ -7,12 +7,8 @@
 import core
 
 FLAGS = {
-    'like': 'eval-pas-pgd',
-    'attack_type': core.AttackType.APGD,
-    'attack_K': 100,
-    'attack_E': None,
-    'lr': None,
-    'attack_options': {'loss': 'dlr'},
+    'like': 'eval-pas-apgd-ce',
+    'attack_options.loss': 'dlr',
 }
 
 if __name__ == '__main__':

@@ -2,8 +2,8 @@
 L-infinity budget of 0.4, for MNIST, up the cross entropy from a random point within a step; the end counts.
 
     ./eval.sh eval-pas-pgd logs/RUN --gpu 0
-    ./eval.sh eval-pas-pgd logs/RUN --set eps=8/255 --set attack_K=10 --set lr=0.25      (CIFAR-10)
-    ./eval.sh eval-pas-pgd logs/RUN --set eps=0.15                                           (digits)
+    ./eval.sh eval-pas-pgd logs/RUN --set eps=8/255 --set lr=0.125      (CIFAR-10: steps of 1/255)
+    ./eval.sh eval-pas-pgd logs/RUN --set eps=0.15                      (digits)
 
 The whole test set, at the last epoch; lr is the size of a step in units of the budget. table-pas has a column for it.
 """

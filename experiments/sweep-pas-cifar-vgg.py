@@ -10,7 +10,8 @@ import core
 
 EPS = 8  # of 255
 PERIODS = [0, 100, 150, 200]
-ATTACK = {'task': 'attack', 'attack_set': 'test', 'attack_B': 250, 'attack_eps_list': [EPS / 255]}
+STEPS = {'eval-pas-pgd': {'lr': 1 / EPS}, 'eval-pas-apgd-ce': {}, 'eval-pas-apgd-dlr': {}, 'eval-pas-square': {},
+         'eval-pas-autoattack': {}}
 
 SWEEP = {
     'base': {'like': 'exper-adversarial-cifar-vgg-const'},
@@ -29,14 +30,7 @@ SWEEP = {
         },
     },
     'seeds': [0, 1, 2],
-    'evaluations': {
-        'eval-pgd': {**ATTACK, 'attack_type': 'LOSS_PGD', 'attack_K': 100, 'attack_E': 1, 'lr': 1 / EPS,
-                     'attack_options': {'losses': ['xent'], 'start': 'step'}},
-        'eval-apgd-ce': {**ATTACK, 'attack_type': 'APGD', 'attack_K': 100, 'attack_options': {'loss': 'xent'}},
-        'eval-apgd-dlr': {**ATTACK, 'attack_type': 'APGD', 'attack_K': 100, 'attack_options': {'loss': 'dlr'}},
-        'eval-square': {**ATTACK, 'attack_type': 'SQUARE', 'attack_K': 5000},
-        'eval-autoattack': {**ATTACK, 'attack_type': 'AUTO_ATTACK'},
-    },
+    'evaluations': {name: {'like': name, 'eps': EPS / 255, **steps} for name, steps in STEPS.items()},
 }
 
 if __name__ == '__main__':

@@ -6,7 +6,8 @@
 import core
 
 EPS = 0.15
-ATTACK = {'task': 'attack', 'attack_set': 'test', 'attack_B': 250, 'attack_eps_list': [EPS]}
+STEPS = {'eval-pas-pgd': {'attack_K': 40, 'lr': 1 / 16}, 'eval-pas-apgd-ce': {'attack_K': 40},
+         'eval-pas-apgd-dlr': {'attack_K': 40}, 'eval-pas-square': {'attack_K': 1000}, 'eval-pas-autoattack': {}}
 
 SWEEP = {
     'base': {'like': 'exper-adversarial-digits-const'},
@@ -26,14 +27,7 @@ SWEEP = {
         },
     },
     'seeds': [0, 1, 2],
-    'evaluations': {
-        'eval-pgd': {**ATTACK, 'attack_type': 'LOSS_PGD', 'attack_K': 40, 'attack_E': 1, 'lr': 1 / 16,
-                     'attack_options': {'losses': ['xent'], 'start': 'step'}},
-        'eval-apgd-ce': {**ATTACK, 'attack_type': 'APGD', 'attack_K': 40, 'attack_options': {'loss': 'xent'}},
-        'eval-apgd-dlr': {**ATTACK, 'attack_type': 'APGD', 'attack_K': 40, 'attack_options': {'loss': 'dlr'}},
-        'eval-square': {**ATTACK, 'attack_type': 'SQUARE', 'attack_K': 1000},
-        'eval-autoattack': {**ATTACK, 'attack_type': 'AUTO_ATTACK'},
-    },
+    'evaluations': {name: {'like': name, 'eps': EPS, **steps} for name, steps in STEPS.items()},
 }
 
 if __name__ == '__main__':

@@ -9,7 +9,6 @@ constant, or grows, and what five attacks leave of each.
 import core
 
 EPS = 0.4
-ATTACK = {'task': 'attack', 'attack_set': 'test', 'attack_B': 250, 'attack_eps_list': [EPS]}
 
 SWEEP = {
     'base': {'like': 'exper-adversarial-mnist-const'},
@@ -23,14 +22,8 @@ SWEEP = {
         },
     },
     'seeds': [0, 1, 2],
-    'evaluations': {
-        'eval-pgd': {**ATTACK, 'attack_type': 'LOSS_PGD', 'attack_K': 100, 'attack_E': 1, 'lr': 0.01 / EPS,
-                     'attack_options': {'losses': ['xent'], 'start': 'step'}},
-        'eval-apgd-ce': {**ATTACK, 'attack_type': 'APGD', 'attack_K': 100, 'attack_options': {'loss': 'xent'}},
-        'eval-apgd-dlr': {**ATTACK, 'attack_type': 'APGD', 'attack_K': 100, 'attack_options': {'loss': 'dlr'}},
-        'eval-square': {**ATTACK, 'attack_type': 'SQUARE', 'attack_K': 5000},
-        'eval-autoattack': {**ATTACK, 'attack_type': 'AUTO_ATTACK'},
-    },
+    'evaluations': {name: {'like': name} for name in (
+        'eval-pas-pgd', 'eval-pas-apgd-ce', 'eval-pas-apgd-dlr', 'eval-pas-square', 'eval-pas-autoattack')},
 }
 
 if __name__ == '__main__':

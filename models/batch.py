@@ -109,7 +109,8 @@ class Batch:
             ``x``, to be used in its place.
         """
         self._in_a_step()
-        assert self._tape is not None
+        if self._tape is None:
+            raise ValueError('what is watched needs a step that takes gradients of it, as in a run; fit does not')
         x = tf.identity(tf.stop_gradient(x))
         self._tape.watch(x)
         self._watched.append((x, then))

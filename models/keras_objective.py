@@ -65,7 +65,7 @@ class ObjectiveModel(keras.Model):
         if not hasattr(objective, 'losses') or not hasattr(objective, 'controls') or isinstance(objective, type):
             raise ValueError('objective must be one of models.objectives, such as MMA(hinge=0.3), not '
                              f'{shown(objective)}')
-        if getattr(objective, 'replays', 1) > 1:
+        if getattr(objective, 'replays', 1) > 1 or getattr(objective, 'per_place', False):
             raise ValueError(f'{type(objective).__name__} takes several steps on each batch, which fit does not; train '
                              'by it in a run, or with models.Model')
         self.net, self.objective = net, objective

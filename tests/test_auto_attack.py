@@ -52,6 +52,30 @@ def test_the_smallest_of_several_budgets_is_told(small_parts, mnist_images):
     np.testing.assert_array_equal(both.eps == 1.3, small.success)
 
 
+class Subclassed(keras.Model):
+    """A network that does not tell its classes before it is called."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.flat, self.last = keras.layers.Flatten(), keras.layers.Dense(classes)
+
+    def call(self, x):
+        return self.last(self.flat(x))
+
+
+def test_a_subclassed_model_has_the_attacks_that_fit_it_and_fab_is_asked_once_for_all_budgets(monkeypatch):
+    net, rng = Subclassed(3), np.random.default_rng(0)
+    x = rng.uniform(0.3, 0.7, (6, 4, 4, 1)).astype(np.float32)
+    y = net(x).numpy().argmax(axis=1)
+    asked, run = [], FAB._run
+    monkeypatch.setattr(FAB, '_run', lambda self, x, y, rng: asked.append(len(x)) or run(self, x, y, rng))
+    monkeypatch.setitem(PARTS, 'fab-t', SMALL['fab-t'])
+    attack = AutoAttack(net, 'Linf', [np.float32(1e-6), 0.001, 0.3], 'custom', ['apgd-t', 'fab-t'])
+    result = attack.attack(x, y, 0)
+    assert list(attack.members) == ['apgd-dlr', 'fab-t'] and asked == [6] and result.success.all()
+    assert list(AutoAttack(net, 'Linf', np.float32(0.1)).eps_list) == [pytest.approx(0.1)]
+
+
 @pytest.mark.parametrize('classes, names', [
     (2, ['apgd-ce', 'fab-t', 'square']), (3, ['apgd-ce', 'apgd-dlr', 'fab-t', 'square']),
     (4, ['apgd-ce', 'apgd-t', 'fab-t', 'square'])])

@@ -98,6 +98,29 @@ def test_a_gradient_is_the_mean_of_that_of_several_passes(passes, noisy, eagerly
     assert len(layer.drawn) == 3 * passes, 'at the start, and after each step'
 
 
+class FirstPassIsWrong(keras.layers.Layer):
+    """Takes the first image for another class in its first pass, and for the right one in all others."""
+
+    def build(self, shape):
+        self.passes = self.add_weight(shape=(), dtype='int32', initializer='zeros', trainable=False)
+
+    def call(self, logits):
+        passes = self.passes.value.assign_add(1)
+        wrong = (passes == 1) & (tf.range(tf.shape(logits)[0]) == 0)
+        return tf.where(wrong[:, tf.newaxis], -logits, logits)
+
+
+def test_an_image_that_was_misclassified_once_is_so_and_is_not_asked_again():
+    net = keras.Sequential([keras.Input((3, 3, 1)), keras.layers.Flatten(), keras.layers.Dense(2, use_bias=False),
+                            FirstPassIsWrong()])
+    x = np.random.default_rng(0).uniform(0.3, 0.7, (4, 3, 3, 1)).astype(np.float32)
+    y = (x.reshape(4, 9) @ net.layers[1].kernel.numpy()).argmax(axis=1)
+    attack = PGD(net, [1e-6], k=1, repeat=1)
+    net.layers[-1].passes.assign(0)
+    result = attack.attack(x, y, 0)
+    assert result.success.tolist() == [True, False, False, False] and result.distances[0] == 0
+
+
 def test_a_network_that_draws_random_numbers_is_attacked(noisy):
     """Compiled: every pass draws anew."""
     net, _, x, y = noisy

@@ -96,6 +96,10 @@ def test_the_perturbations_are_those_of_the_attack_on_each_network(runs):
     (numbers,) = core.run({**COMPARE, 'log': ['run1', 'copy']}).values()
     np.testing.assert_allclose(numbers['cosine'], 1, rtol=1e-6)
     core.run({**COMPARE, 'log': ['run1', 'copy']})  # goes on, and has nothing left to do
+    shutil.copytree('run1', 'later')
+    Path('later/model-2.keras').rename('later/model-7.keras')
+    (numbers,) = core.run({**COMPARE, 'log': ['run1', 'later'], 'eval_log': 'later-out'}).values()
+    np.testing.assert_allclose(numbers['cosine'], 1, rtol=1e-6, err_msg='the same draws, whatever the epoch')
     few = {'attack_type': AttackType.SQUARE, 'attack_eps_list': [1e-6], 'attack_K': 2, 'attack_E': None, 'lr': None}
     (numbers,) = core.run({**COMPARE, **few, 'log': ['run1', 'copy'], 'eval_log': 'none'}).values()
     assert np.isnan(numbers['cosine']).all()

@@ -19,6 +19,7 @@ from test_adversarial_reference import X, Y, lenet, pgd
 import core
 import models
 from core import AttackType, UserError
+from core.ensembles import Ensemble
 from core.workdir import Workdir
 from models.losses import hp_sparse_softmax_cross_entropy_with_logits_v1 as cross_entropies
 from models.networks.ensemble import log_mean_softmax
@@ -176,6 +177,8 @@ def test_several_runs_are_measured_as_one_network_in_a_directory_that_is_found_a
     again, same = of_ensemble(runs[::-1], eid='best')
     assert (again, (place / 'model-2.keras').stat().st_mtime_ns) == (place, before) and same == numbers
     assert f'{place} is the ensemble of run2 (epoch 2), run1 (epoch 2)' in capsys.readouterr().out
+    one, other = (Ensemble([str(run) for run in several], 'last') for several in (runs, runs[::-1]))
+    assert one.flags == other.flags, 'so that networks of different architectures are found again, too'
     for run in runs:
         shutil.rmtree(run)
     assert of_ensemble(str(place), ensemble=False) == (place, numbers)

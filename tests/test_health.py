@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -19,6 +20,7 @@ from models import TrainMode, build_model
 from models.attacks import APGD, DDN, FMN, PGD, Attack, LossPGD
 from models.attacks.results import Proposal
 from models.health import NAMES, Health, health
+from models.health.gradient_free import gradient_free_beats_gradient
 from models.health.planted import readout
 
 EPS = [0.05, 0.1, 0.2]
@@ -223,6 +225,24 @@ def test_an_evaluation_ends_with_its_checks_and_says_what_fired(capsys):
         k: v for k, v in without.items() if k != 'seconds'}
     (a,), (b,) = res.values(), plain.values()
     np.testing.assert_array_equal(a['images'], b['images'])
+
+
+def test_square_is_compared_with_the_gradient_attacks_before_it_alone():
+    def fires(*members):
+        by, right = np.zeros(20, int) + members.index('square'), np.arange(20)
+        return gradient_free_beats_gradient(SimpleNamespace(
+            attack=SimpleNamespace(members=dict.fromkeys(members), norm='Linf'), result=SimpleNamespace(by=by),
+            right=right > -1, standing=right[:0]), None).fired
+    assert fires('apgd-ce', 'square') and not fires('square') and not fires('square', 'apgd-ce')
+
+
+def test_a_check_that_fails_is_told_of(trained, monkeypatch):
+    monkeypatch.setattr('models.health.batch_dependent', lambda e, fired: {}['nothing'] if fired else int('x'))
+    net, x, y, _ = trained
+    found = health(PGD(net, [0.1], k=2, repeat=1), x[:4], y[:4])['batch_dependent']
+    assert found.failed and not found.fired and 'int()' in found.skipped
+    assert of_evaluations.lines({'batch_dependent': found.plain()}) == [
+        f'health: batch_dependent could not be checked: {found.skipped}']
 
 
 def test_sixty_four_images_are_looked_at_unless_a_flag_says_otherwise(monkeypatch):

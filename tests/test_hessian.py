@@ -131,10 +131,14 @@ def test_a_quadratic_has_its_known_spectrum(which, expected):
     assert np.abs(diagonal * pairs.vectors - pairs.values[:, None] * pairs.vectors).max() < 1e-8
 
 
-def test_a_matrix_of_one_eigenvalue_has_all_of_its_copies():
-    pairs = lanczos.eigenpairs(lambda v: 2 * v, 5, 5, np.random.default_rng(0))
-    assert pairs.values == pytest.approx([2] * 5)
-    assert pairs.vectors @ pairs.vectors.T == pytest.approx(np.eye(5), abs=1e-12)
+@pytest.mark.parametrize('diagonal, k', [([2] * 5, 5), ([5, 4, 3, 2, 1] * 6, 5), ([5] * 3 + [0, 0.3, 0.6, 1] * 10, 3),
+                                         ([0] * 4, 2)])
+def test_a_matrix_of_few_eigenvalues_has_all_of_their_copies(diagonal, k):
+    diagonal = np.array(diagonal, float)
+    pairs = lanczos.eigenpairs(lambda v: diagonal * v, len(diagonal), k, np.random.default_rng(0))
+    assert pairs.values == pytest.approx(np.sort(diagonal)[::-1][:k], abs=1e-9)
+    assert pairs.vectors @ pairs.vectors.T == pytest.approx(np.eye(k), abs=1e-9)
+    assert lanczos.power_iteration(lambda v: 0 * v, np.ones((1, 4)))[0] == [0]
 
 
 # ---- at any loss ----
@@ -229,7 +233,9 @@ def test_a_keras_loss_and_a_data_set_give_what_arrays_give(nets):
 
 @pytest.mark.parametrize('change,said', [
     ({'k': 1211}, 'only 1210 eigenvalues'), ({'which': 'most'}, "'largest'"), ({'data': (np.zeros((0, 8, 8, 1)), [])},
-                                                                             'one at least'),
+                                                                             'no images'),
+    ({'data': (DATA['x8'], np.eye(10, dtype=int)[DATA['y8']])}, 'one-hot'),
+    ({'data': (DATA['x8'], DATA['y8'] + 0.7)}, 'integers'),
     ({'loss': 3}, 'Keras loss'), ({'kind': 'fisher'}, "'gauss-newton'")])
 def test_what_is_no_spectrum_is_refused_with_what_would_be(nets, change, said):
     with pytest.raises(ValueError, match=said):

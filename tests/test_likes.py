@@ -45,6 +45,14 @@ def test_a_sweep_means_what_it_said_before_its_base_was_like_an_experiment(name)
     assert plain(now.evaluations) == plain(before.evaluations)
 
 
+def test_an_evaluation_of_a_sweep_may_be_like_a_config_file():
+    write('eval-a', task='attack', attack_type='PGD', eps=0.4, attack_options={'norm': 'Linf'})
+    sweep = {'axes': {'x': {'y': {}}}, 'seeds': [1], 'evaluations': {
+        'e': {'like': 'eval-a', 'eps': 0.1, 'attack_options.random_start': False}}}
+    assert grid_of(sweep, Path()).evaluations == {'e': {
+        'task': 'attack', 'attack_type': 'PGD', 'eps': 0.1, 'attack_options': {'norm': 'Linf', 'random_start': False}}}
+
+
 def test_what_differs_changes_what_another_config_file_says_and_dotted_keys_reach_into_it():
     write('exper-a', E=5, B=3, model={'act_type': 'relu', 'init': {'weight': 'zeros'}})
     write('exper-b', like='exper-a', E=7)

@@ -38,6 +38,7 @@ def onsets(epochs):
     ('FGSM on the digits, less robust', [
         (0.2, 0.185, 0.26), (0.2, 0.435, 0.595), (0.2, 0.3, 0.545), (0.2, 0.39, 0.7)], []),
     ('the budget grows', [(0.0, 0.98, 0.98), (0.1, 0.7, 0.8), (0.2, 0.45, 0.7), (0.3, 0.25, 0.6)], []),
+    ('the budget jumps', [(0.05, 0.6, 0.62), (0.3, 0.25, 0.55), (0.3, 0.3, 0.6)], []),
     ('the budget grows, and it overfits', [(0.0, 0.98, 0.98), (0.1, 0.8, 0.85), (0.2, 0.1, 0.8)], [3])])
 def test_it_sounds_once_when_robustness_collapses_under_pgd_alone(name, epochs, want):
     found, last = onsets(epochs)
@@ -86,8 +87,9 @@ def test_accuracies_are_those_within_the_budget_of_the_epoch_and_within_the_last
 @pytest.mark.long
 def test_the_line_of_an_epoch_has_the_robust_accuracies(watched):
     record = measured_in(watched)[1]
-    assert (f"test_pgd(0)={100 * record['test_acc_clean']:.2f}% test_pgd(0.1)={100 * record['test_acc_final']:.2f}%\n"
-            ) in (watched / 'stdout').read_text()
+    said = ''.join(f" {part}_pgd({eps})={100 * record[f'{part}_acc_{which}']:.2f}%"
+                   for eps, which in (('0', 'clean'), ('0.1', 'final')) for part in ('train', 'test'))
+    assert f'{said}\n' in (watched / 'stdout').read_text()
 
 
 @pytest.mark.long

@@ -114,7 +114,10 @@ def test_the_figure_has_a_line_a_seed_in_the_colour_of_its_schedule_and_pgd_dash
     for line in lines:
         line['monitors'] = {'pgd': {'test_acc_final': 0.5}}
     (watched / 'history.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
-    accuracy, loss = core.draw('figure-pas', runs / 'run-1', runs / 'run-2', watched).axes
+    resumed = Path(shutil.copytree(runs / 'run-2', 'resumed'))
+    record = json.loads((resumed / 'flags.json').read_text())
+    (resumed / 'flags.json').write_text(json.dumps({**record, 'flags': {**record['flags'], 'resume': 'logs/2'}}))
+    accuracy, loss = core.draw('figure-pas', runs / 'run-1', resumed, watched).axes
     first, second, other = loss.lines
     assert first.get_color() == second.get_color() != other.get_color()
     robust = [line for line in accuracy.lines if len(line.get_xdata()) and line.get_linestyle() == '--']

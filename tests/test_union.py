@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,20 @@ def test_evaluations_in_one_norm_may_be_within_budgets_and_not(run):
     assert 'eps' not in made
     robust = summary['epochs']['2']['robust_accuracy']
     assert robust['0.15'] == pytest.approx(((two['eps'] > 0.15) & (fab['distances'] > 0.15)).mean())
+
+
+def test_an_evaluation_of_another_epoch_is_left_out_and_a_union_that_is_repeated_is_the_same(run):
+    copy = Path(shutil.copytree(run, 'run'))
+    shutil.copytree(copy / 'eval-one', copy / 'eval-old')
+    flags = json.loads((copy / 'eval-old/1/flags.json').read_text())
+    (copy / 'eval-old/1/flags.json').write_text(json.dumps({**flags, 'models': {'1': 'f' * 64}}))
+    for _ in range(2):
+        made = core.core.Core({**UNION, 'log': str(copy), 'eval_log': 'out'}, {}, [('eid', 'last')], name='eval-union')
+        made.run()
+        said = Path('out/stdout').read_text()
+        assert 'eval-old/1 is left out: it has no epoch 2 (--set eid=1 joins those of 1)' in said
+        joined_now = Workdir('out').read_summary()['joined']
+        assert {'eval-one/1', 'eval-two/1'} <= {*joined_now} and 'eval-old/1' not in joined_now
 
 
 def test_evaluations_of_other_images_or_models_are_refused(run):

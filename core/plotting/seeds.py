@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from ..flags import PLACES
+from ..flags.table import ONCE
 from ..sweeps.directory import SweepDirectory
 from ..workdir import Workdir
 from .histories import Run, read_runs
 
-NO_PART = ('seed', 'log', 'gpu', 'threads', 'data_dir', 'print', 'tensorboard')
+NO_PART = {'seed', 'print', 'tensorboard', *PLACES, *ONCE}
 """Flags in which the runs of a group may differ."""
 
 
@@ -36,7 +39,17 @@ def grouped(places: Sequence[Workdir]) -> list[tuple[str, list[Workdir]]]:
         # Two schedules of one name are told apart as the runs are.
         label = first.name if names[first.name] == 1 and first.name not in groups else first.label
         groups[label] = [read.workdir for read in several]
-    return [*groups.items(), *((f'ensemble of {members_of(place)}, {place.path.name}', [place]) for place in ensembles)]
+    of = {run.path.resolve(): label for label, runs in groups.items() for run in runs}
+    return [*groups.items(), *((_label(place, of), [place]) for place in ensembles)]
+
+
+def _label(ensemble: Workdir, of: Mapping[Path, str]) -> str:
+    """What an ensemble is called: after the group that all its members are of, or else by its directory."""
+    members = ensemble.read_flags()['ensemble']['members']
+    runs = [(ensemble.path / member.get('run', '')).resolve() for member in members]
+    groups = {of.get(run) for run in runs}
+    called = next(iter(groups)) if len(groups) == 1 else None
+    return f'ensemble of {len(runs)}, {called or ensemble.path.name}'
 
 
 def members_of(place: Workdir) -> int:

@@ -94,7 +94,8 @@ def grid_of(sweep: Mapping[str, Any], place: Path, seen: Sequence[Path] = ()) ->
             - 'base': flags of every run; 'like' in it names an experiment's config file, whose flags these change;
             - 'axes': axis -> label -> flags;
             - 'seeds': a list;
-            - 'evaluations': name -> flags, if there are any. The value of a flag may name a run of the sweep:
+            - 'evaluations': name -> flags, if there are any; 'like' in them names an evaluation's config file, whose
+              flags these change. The value of a flag may name a run of the sweep:
               ``{'run': {'loss': 'l2', 'seed': 'next'}}`` is the run with these labels, and otherwise those of the run
               that is evaluated; the seed is a number, or 'next', the one after that run's (after the last, the first).
             - 'like': the name of another sweep, of which this is a variant. What is said here then changes its base,
@@ -126,7 +127,8 @@ def grid_of(sweep: Mapping[str, Any], place: Path, seen: Sequence[Path] = ()) ->
         if key != 'like':
             apply_setting(base, key, value)
     axes.update(_dictionary(sweep, 'axes'))
-    evaluations.update(_dictionary(sweep, 'evaluations'))
+    evaluations.update({name: resolved(flags, place) if isinstance(flags, dict) else flags
+                        for name, flags in _dictionary(sweep, 'evaluations').items()})
     seeds = sweep.get('seeds', seeds)
     if not axes:
         raise UserError("a sweep needs 'axes', a dictionary of axis -> label -> flags")

@@ -82,13 +82,13 @@ class Attacking(Batches):
         images = min(health.images(self.flags['health']), len(self.images))
         if not images:
             return {}
-        earlier = self.out.read_summary().get('epochs', {}).get(str(eid), {}).get('health')
-        if earlier is None:
+        found = self._earlier.get(str(eid), {}).get('health')  # of an evaluation that is gone on with
+        if found is None:
             attack, starts = self.at(eid, device), range(0, images, self.batch_size)
-            earlier = self._health.setdefault(device, health.Health(attack)).of(
+            found = self._health.setdefault(device, health.Health(attack)).of(
                 [self.out.read_part(eid, start) for start in starts], self.images, self.labels, images,
                 int(self.session.rng('health', eid).integers(2 ** 31)))
-        return {'health': earlier}
+        return {'health': found}
 
     def join(self, parts: Sequence[Mapping[str, Any]]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         joined = {name: np.concatenate([p[name] for p in parts])
@@ -96,8 +96,9 @@ class Attacking(Batches):
         return {'images': joined['images'], 'errors': joined['errors']}, self._summary(joined)
 
     def measure_all(self) -> dict[int, Any]:
+        self._earlier = self.out.read_summary().get('epochs', {})
         res = super().measure_all()
-        if found := entry(self.run_dir.read_flags(), self.out.read_summary()):
+        if self.session.devices.worker == 0 and (found := entry(self.run_dir.read_flags(), self.out.read_summary())):
             self.out.write_entry(found)
         return res
 

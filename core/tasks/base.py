@@ -126,7 +126,17 @@ class Evaluation(Task):
         self.check()
         with about(self.subject):
             self.make(self.session.model)
-        chosen_indices(self.flags, len(getattr(self.session.dataset, self.flags['attack_set'])[0]))
+        self.choose()
+
+    def choose(self) -> None:
+        """Takes the images that are measured from the data set.
+
+        Raises:
+            UserError: there are not so many.
+        """
+        x, y = (t.numpy() for t in getattr(self.session.dataset, self.flags['attack_set']))
+        self.indices = chosen_indices(self.flags, len(x))
+        self.images, self.labels = x[self.indices], y[self.indices]
 
     def load(self) -> None:
         """Finds the run, its epochs and its images, and builds its network."""
@@ -138,9 +148,7 @@ class Evaluation(Task):
         session.notes += [f'note: {note}'] if note else []
         if differ := differing_flags(self.flags['log'], self.flags):  # as may be meant, of another data set
             session.notes.append(f'note: {differ}')
-        x, y = (t.numpy() for t in getattr(session.dataset, self.flags['attack_set']))
-        self.indices = chosen_indices(self.flags, len(x))
-        self.images, self.labels = x[self.indices], y[self.indices]
+        self.choose()
         with session.of_the_run(), about(f'epoch {self.eids[0]}'):
             session.model.restore(self.run_dir.find_model(self.eids[0]))
 

@@ -116,13 +116,12 @@ class Compare(Batches):
 
     def measure_batch(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
         (x, y), _ = self.batch(start), self.at(eid, device)
-        moved = [self._perturbed(ends, x, y, run_eid, start) - x.astype(np.float64)
-                 for ends, run_eid in zip(self.ends[device], self.epochs)]
+        moved = [self._perturbed(ends, x, y, start) - x.astype(np.float64) for ends in self.ends[device]]
         alike = [likeness(moved[i], moved[j]) for i, j in self.pairs]
         return {name: np.array([getattr(pair, name) for pair in alike]).T for name in ('cosine', 'sign_cosine')}
 
-    def _perturbed(self, ends: Ends, x: np.ndarray, y: np.ndarray, eid: int, start: int) -> np.ndarray:
-        rng = self.session.rng('attack', eid, start)
+    def _perturbed(self, ends: Ends, x: np.ndarray, y: np.ndarray, start: int) -> np.ndarray:
+        rng = self.session.rng('attack', self.epochs[0], start)  # the same draws on every network
         if ends.are_there:
             return ends.of(x, y, rng)
         result = ends.attack.attack(x, y, rng)

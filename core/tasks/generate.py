@@ -57,9 +57,11 @@ class Generate(Attacking):
         if len(self.eids) != 1:
             raise UserError(f'a set is made on one epoch, not on {len(self.eids)}; eid is one epoch, \'last\' or '
                             "'best'")
+        self._ends: dict[str | None, Ends] = {}
+
+    def choose(self) -> None:
         dataset = {part: tuple(np.asarray(a) for a in getattr(self.session.dataset, part)) for part in PARTS}
         self.dataset = dataset
-        self._ends: dict[str | None, Ends] = {}
         chosen = {part: chosen_indices({**self.flags, 'attack_set': part}, len(dataset[part][1]))
                   for part in PARTS if part in self.chosen}
         self.sizes = {part: len(indices) for part, indices in chosen.items()}

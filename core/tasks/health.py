@@ -50,9 +50,12 @@ class Health:
 
 
 def lines(health: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What is printed of the checks that fired."""
-    return [f"health: {name}: {numbers['says']}; see {PAGE}#{name}" for name, numbers in health.items()
-            if numbers['fired']]
+    """What is printed of the checks that fired, or failed."""
+    fired = [f"health: {name}: {numbers['says']}; see {PAGE}#{name}" for name, numbers in health.items()
+             if numbers['fired']]
+    failed = [f"health: {name} could not be checked: {numbers['skipped']}" for name, numbers in health.items()
+              if numbers.get('failed')]
+    return fired + failed
 
 
 def _result(parts: Sequence[Mapping[str, np.ndarray]], n: int) -> AttackResult:

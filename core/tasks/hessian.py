@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +17,6 @@ from .. import progress
 from ..errors import about
 from ..session import Session
 from ..workdir import Workdir
-from ..workdir.files import replace
-from ..workdir.npz import read_npz
 from .base import Evaluation
 
 METHODS = ('lanczos', 'power')
@@ -83,10 +79,12 @@ class WatchHessian(Evaluation):
         self._rates = next_rates(self.run_dir)
 
     def measure(self, eid: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        place = self.out.path / f'hessian-{eid}.npz'
-        if not place.exists():
-            self._write(place, self._arrays(eid))
-        found = read_npz(place, 'spectrum')
+        devices = self.session.devices
+        if not devices.of_first(self.out.spectrum_path(eid).exists()):
+            if devices.worker == 0:
+                self.out.write_spectrum(eid, self._arrays(eid))
+            devices.everyone(None)  # now it is there
+        found = self.out.read_spectrum(eid)
         res = {name: a for name, a in found.items() if '/vector-' not in name}
         return res, self._numbers(eid, found)
 
@@ -95,11 +93,11 @@ class WatchHessian(Evaluation):
     def _arrays(self, eid: int) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {}
         for kind in self.matrices:
-            if kind not in self._measured:
+            if kind in self._measured:
+                self._measured[kind].refresh()
+            else:
                 self._measured[kind] = Curvature(self.session.model, (self.images, self.labels), kind, self.batch)
             matrix = self._measured[kind]
-            matrix.refresh()
-            matrix.products = 0
             found = {**self._pairs(eid, kind, matrix), **self._density(eid, kind, matrix),
                      'products': np.array(matrix.products)}
             arrays.update({f'{kind}/{name}': a for name, a in found.items()})
@@ -129,20 +127,12 @@ class WatchHessian(Evaluation):
         with progress.count_bar(f'epoch {eid}, {kind}, density') as told:
             found = lanczos.quadrature(matrix, matrix.size, self.session.rng('curvature', eid, 1), self.probes,
                                        self.steps, told)
-        with progress.count_bar(f'epoch {eid}, {kind}, trace') as told:
-            trace = lanczos.trace(matrix, matrix.size, self.session.rng('curvature', eid, 2), self.probes, told)
-        return {'nodes': found.nodes, 'weights': found.weights, 'trace': np.array(trace)}
+        return {'nodes': found.nodes, 'weights': found.weights, 'trace': np.array(found.trace(matrix.size))}
 
     def _names(self) -> list[str]:
         """Of the trainable parameters, in their order."""
         names = {id(v): name for name, v in self.session.model.network.weights.items()}
         return [names[id(v.value)] for v in self.session.model.net.trainable_variables]
-
-    def _write(self, place: Path, arrays: Mapping[str, np.ndarray]) -> None:
-        if self.session.devices.worker == 0:
-            data = io.BytesIO()
-            np.savez(data, **arrays)  # type: ignore[arg-type]
-            replace(place, data.getvalue())
 
     def _numbers(self, eid: int, found: Mapping[str, np.ndarray]) -> dict[str, Any]:
         log_loss = float(found['log_loss'])

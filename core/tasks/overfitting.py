@@ -41,6 +41,8 @@ def judged(eps: float, pgd: float, fgsm: float, last: Mapping[str, Any] | None) 
     """
     own = {'eps': eps, 'pgd': pgd, 'fgsm': fgsm}
     best = own if last is None else last.get(BEST, own)
+    if eps > best['eps']:
+        best = own
     was_on = last is not None and bool(last.get(ON, False))
     collapsed = best['pgd'] >= LEAST and pgd < SHARE * best['pgd']
     gap = fgsm - pgd
@@ -48,7 +50,7 @@ def judged(eps: float, pgd: float, fgsm: float, last: Mapping[str, Any] | None) 
         on = collapsed or gap > GAP
     else:
         on = (collapsed and gap > GAP and fgsm >= best['fgsm'] - FALLEN) or gap > CHASM
-    if not on and (pgd >= best['pgd'] or eps > best['eps']):
+    if not on and pgd >= best['pgd']:
         best = own
     return {ON: on, ONSET: on and not was_on, BEST: best}
 
@@ -72,12 +74,13 @@ def alarm(eid: int, measured: Mapping[str, Any]) -> str | None:
 
 
 def in_a_line(measured: Mapping[str, Any]) -> str:
-    """The accuracy under PGD, for the line of an epoch; empty if it was not measured."""
+    """The accuracies under PGD, on training images, too, for the line of an epoch; empty if they were not measured."""
     for record in measured.values():
         if 'eps_final' in record:
-            part, budgets = part_of(record), {f'{record[f"eps_{when}"]:.4g}': when for when in ('final', 'current')}
+            budgets = {f'{record[f"eps_{when}"]:.4g}': when for when in ('final', 'current')}
+            parts = [part for part in dict.fromkeys(('train', part_of(record))) if f'{part}_acc_final' in record]
             return ''.join(f' {part}_pgd({eps})={100 * record[f"{part}_acc_{when}"]:.2f}%'
-                           for eps, when in reversed(budgets.items()))
+                           for eps, when in reversed(budgets.items()) for part in parts)
     return ''
 
 

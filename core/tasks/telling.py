@@ -45,7 +45,9 @@ class Original:
         progress.say('rolling back...done')
 
     def accepted(self, info: EpochInfo) -> None:
-        """The attempt is kept."""
+        """The attempt is kept; what the original has no statistic for is a line of its own."""
+        if robust := in_a_line(info.get('monitors', {})):
+            progress.say(f"epoch #{info['eid']}:{robust}")
 
     def alarms(self, info: EpochInfo) -> None:
         """What the monitors saw that a person should know at once, after the epoch was accepted."""

@@ -59,10 +59,11 @@ class Union(Evaluation):
             raise UserError(f'evaluations in the norm {self.norm} cannot be joined: only those in {", ".join(BALLS)}')
         self.ball = BALLS[self.norm]
         self.flags['attack_set'] = self._one(list(map(_set, self.joined)), 'images of the set')
-        self.flags['eid'] = self._epochs(run)
+        chosen = self._epochs(run)
         if self.named is None:  # so that what goes on joins the same
             self.flags['options'] = {'evaluations': self.names}
         super().load()
+        self.eids = chosen
 
     # ---- which ----
 
@@ -83,7 +84,31 @@ class Union(Evaluation):
                             f'./eval.sh eval-autoattack {run.path} makes one')
         notes += [f'{_name(place, run)} is left out: it is in {_norm(place)} (--set norm={_norm(place)} joins those)'
                   for place in finished if _norm(place) != norm]
-        return [place for place in finished if _norm(place) == norm], notes
+        finished, others = self._of_one_epoch([place for place in finished if _norm(place) == norm], run)
+        return finished, notes + others
+
+    def _of_one_epoch(self, finished: Sequence[Workdir], run: Workdir) -> tuple[list[Workdir], list[str]]:
+        """Those evaluations that measured the epochs asked for, or else the one that most of them did, and have it as
+        the run has it now; what to say of the others."""
+        eids = {place: set(map(int, place.read_flags()['models'])) for place in finished}
+        asked = self.flags['eid']
+        if isinstance(asked, str):
+            counts = Counter(eid for own in eids.values() for eid in own)
+            asked = max(counts, key=lambda eid: (counts[eid], eid))
+        wanted = {asked} if isinstance(asked, int) else set(asked)
+        joined, notes = [], []
+        for place, own in eids.items():
+            if not own & wanted:
+                some = min(own)
+                notes.append(f'{_name(place, run)} is left out: it has no epoch {"/".join(map(str, sorted(wanted)))} '
+                             f'(--set eid={some} joins those of {some})')
+            elif any(place.read_flags()['models'][str(eid)] != digests(run, [eid])[str(eid)] for eid in own & wanted):
+                notes.append(f'{_name(place, run)} is left out: it attacked another model than the one there is now')
+            else:
+                joined.append(place)
+        if not joined:
+            raise UserError(f'{run.path} has no finished attack evaluation of what eid asks for, {self.flags["eid"]}')
+        return joined, notes
 
     def _asked_for(self, run: Workdir) -> list[Workdir]:
         places = []

@@ -60,6 +60,18 @@ class Evaluated(Paths):
         replace(self.set_path, lambda file: np.savez_compressed(file, **arrays))
         return self.set_path
 
+    def write_spectrum(self, eid: int, arrays: dict[str, Any]) -> None:
+        """Writes what the curvature at an epoch is."""
+        replace(self.spectrum_path(eid), lambda file: np.savez(file, **arrays))
+
+    def read_spectrum(self, eid: int) -> dict[str, np.ndarray]:
+        """The arrays of ``write_spectrum``.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        return read_npz(self.spectrum_path(eid), 'spectrum')
+
     def parts(self) -> dict[int, list[int]]:
         """The batches whose results are here: their first images, ascending, by epoch."""
         if not self.parts_path.is_dir():

@@ -44,6 +44,9 @@ class Paths:
     def set_path(self) -> Path:
         return self.path / 'adversarial.npz'
 
+    def spectrum_path(self, eid: int) -> Path:
+        return self.path / f'hessian-{eid}.npz'
+
     @property
     def entry_path(self) -> Path:
         return self.path / 'robustbench.json'

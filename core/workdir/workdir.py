@@ -15,6 +15,7 @@ An evaluation's, logs/<experiment>/<date>/<evaluation>/<date>/, has besides stdo
         parts/<eid>-<n>.npz the results of the batch that begins at image n
         summary.json        medians, means, quantiles, accuracies under attack
         adversarial.npz     a data set, if it made one
+        hessian-<epoch>.npz the curvature, if it measured that
         robustbench.json    of AutoAttack, an entry of RobustBench's leaderboards
 """
 

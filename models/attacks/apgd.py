@@ -151,7 +151,7 @@ class APGD(BudgetAttack):
 
     def _climbed_towards(self, start, clean, y, eps, rank):
         end = self._climb(start, clean, y, eps, self._known(clean, y, rank), self._stops)
-        return end.found, end.wrong, end.stuck
+        return end.best if self.eot_iter > 1 else end.found, end.wrong, end.stuck
 
     # ---- evaluations ----
 

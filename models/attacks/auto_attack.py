@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from numbers import Real
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import checks
 from ..types import did_you_mean, shown
 from .apgd import APGD
+from .balls import Rng
 from .base import Attack, Net
 from .fab import FAB
 from .results import Proposal
@@ -64,8 +66,9 @@ class AutoAttack(Attack):
             classes, and up the cross entropy it has five restarts.
         eps_list: the budget, or budgets, tried in ascending order; None for those that suit the norm.
         version: 'standard', APGD with the cross entropy, APGD towards nine classes, FAB towards nine classes, and
-            Square; 'plus', all six attacks with five restarts; 'rand', the two APGD alone, with gradients that
-            are means over 20 passes, for networks that draw random numbers; or 'custom'.
+            Square; 'plus', all six attacks, of which APGD and FAB without targets have five restarts; 'rand', the two
+            APGD alone, with gradients that are means over 20 passes, for networks that draw random numbers; or
+            'custom'.
         attacks: names of ``PARTS``, in order, with 'custom' alone.
         repeat: restarts, with 'custom' alone.
 
@@ -79,25 +82,32 @@ class AutoAttack(Attack):
 
     has_budgets = True
     depends_on_scale = True  # APGD up the cross entropy does
+    _proposes_what_was_judged = True  # its members do; of a network that draws random numbers one more pass would count
 
     def __init__(self, model: Net, norm: str = 'Linf', eps_list: float | Sequence[float] | None = None,
                  version: str = 'standard', attacks: Sequence[str] | None = None, repeat: int = 1):
         super().__init__(model, checks.one_of('norm', norm, SPHERES))
-        given = [eps_list] if isinstance(eps_list, (int, float)) else eps_list
+        given: Any = [eps_list] if isinstance(eps_list, Real) else eps_list
         self.eps_list = budgets(self.ball, given, self.image_size)
         names, restarts = self._named(version, attacks, checks.count('repeat', repeat))
         if norm == 'L1' and version == 'standard':
             restarts = L1_REPEAT
         more = {'eot_iter': RANDOM_PASSES} if version == 'rand' else {}
-        classes = self.net.output_shape[-1]
+        self._named_members = names
+        self._make: Callable[[str], Attack] = lambda name: PARTS[name](model, norm, restarts, **more)
         self.members: dict[str, Attack] = {}
-        for name in names:
+        if outputs := getattr(self.net, 'outputs', None):  # else, of a subclassed model, when it is first called
+            self._choose(outputs[0].shape[-1])
+
+    def _choose(self, classes: int) -> None:
+        """Makes those of the attacks that a network of so many classes can be attacked by."""
+        for name in self._named_members:
             if classes < _CLASSES.get(name, 2):
                 name = _INSTEAD.get(name, name)
             if classes >= _CLASSES.get(name, 2) and name not in self.members:
-                self.members[name] = PARTS[name](model, norm, restarts, **more)
+                self.members[name] = self._make(name)
         if not self.members:
-            raise ValueError(f'none of {", ".join(names)} attacks a network of {classes} classes')
+            raise ValueError(f'none of {", ".join(self._named_members)} attacks a network of {classes} classes')
 
     @staticmethod
     def _named(version: str, attacks: Sequence[str] | None, repeat: int) -> tuple[Sequence[str], int]:
@@ -114,7 +124,11 @@ class AutoAttack(Attack):
         return attacks, repeat
 
     def _run(self, x, y, rng):
+        if not self.members:
+            self._choose(self.logits(x[:1]).shape[1])
         images, eps, by = np.zeros_like(x), np.full(len(x), np.inf), np.full(len(x), -1)
+        # What an attack without budgets finds of an image serves them all.
+        nearest = {i: _Nearest.none(x) for i, part in enumerate(self.members.values()) if not part.has_budgets}
         for budget in self.tried:
             for i, part in enumerate(self.members.values()):
                 active = np.flatnonzero(np.isinf(eps))
@@ -122,8 +136,32 @@ class AutoAttack(Attack):
                     break
                 if part.has_budgets:
                     part.eps_list = [budget]
-                found = part.attack(x[active], y[active], rng)
-                broken = found.distances <= budget + self.ball.rounding(budget, x[0].size)
-                images[active[broken]], eps[active[broken]] = found.images[broken], budget
+                    found, distances = self._found_by(part, x[active], y[active], rng)
+                else:
+                    known = nearest[i]
+                    if len(new := active[~known.asked[active]]):
+                        known.images[new], known.distances[new] = self._found_by(part, x[new], y[new], rng)
+                        known.asked[new] = True
+                    found, distances = known.images[active], known.distances[active]
+                broken = distances <= budget + self.ball.rounding(budget, x[0].size)
+                images[active[broken]], eps[active[broken]] = found[broken], budget
                 by[active[broken]] = i
         return Proposal(images, np.isfinite(eps), eps, by=by)
+
+    @staticmethod
+    def _found_by(part: Attack, x: np.ndarray, y: np.ndarray, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+        """What a member makes of images, and how far from them it is; inf where it is not adversarial."""
+        images, success, _ = part._judged(x, y, np.zeros(len(x), bool), rng)
+        return images, np.where(success, part.distance(images, x), np.inf)
+
+
+class _Nearest(NamedTuple):
+    """What an attack without budgets has found: images, distances, and of which images it was asked, [N] each."""
+
+    images: np.ndarray
+    distances: np.ndarray
+    asked: np.ndarray
+
+    @classmethod
+    def none(cls, x: np.ndarray) -> _Nearest:
+        return cls(np.zeros_like(x), np.full(len(x), np.inf), np.zeros(len(x), bool))

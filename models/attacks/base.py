@@ -81,6 +81,7 @@ class Attack(ABC):
     bounds = (0.0, 1.0)
     eps_list: list[float] = []
     most = math.inf
+    _proposes_what_was_judged = False  # so that the network need not be asked again
     given: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args, **kwargs):
@@ -136,12 +137,9 @@ class Attack(ABC):
         found, success = x.copy(), done.copy()
         stood_still, by = np.zeros(len(x), bool), None
         if not done.all() and (self.tried or not self.has_budgets):
-            proposal = self._propose(x, y, done, rng)
-            found[~done] = self._clipped(proposal, x[~done])
-            success[~done] = proposal.found
+            found[~done], success[~done], proposal = self._judged(x, y, done, rng)
             if proposal.stood_still is not None:
                 stood_still[~done] = proposal.stood_still
-            success &= self._reached(self.logits(found), y)
             if proposal.by is not None:
                 by = np.full(len(x), -1)
                 by[~done] = proposal.by
@@ -155,6 +153,16 @@ class Attack(ABC):
             by[~success] = -1
         doubts = self._doubts(x, y, distances if eps is None else eps, stood_still)
         return AttackResult(found, distances, success, eps, doubts, by)
+
+    def _judged(self, x: np.ndarray, y: np.ndarray, done: np.ndarray, rng: Rng
+                ) -> tuple[np.ndarray, np.ndarray, Proposal]:
+        """What is proposed for the images that are not done, bool [N], as it counts: within box and ball, float32
+        [n, H, W, C]; whether it is adversarial, bool [n]; and the proposal."""
+        proposal = self._propose(x, y, done, rng)
+        images = self._clipped(proposal, x[~done])
+        if self._proposes_what_was_judged:
+            return images, proposal.found, proposal
+        return images, proposal.found & self._reached(self.logits(images), y[~done]), proposal
 
     def _clipped(self, proposal: Proposal, x: np.ndarray) -> np.ndarray:
         """What is proposed, with what lies outside the box, or outside the ball of its budget, put back inside.

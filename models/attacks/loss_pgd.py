@@ -11,7 +11,7 @@ import tensorflow as tf
 from .. import checks
 from ..margin_losses import MARGIN_LOSSES, MarginLoss, soft_logit_margin
 from . import ops
-from .balls import Rng
+from .balls import Rng, require_within_the_box
 from .base import Net, rng_of
 from .compiled import IMAGES, LABELS, PER_IMAGE, compiled
 from .descent import Way, descend
@@ -100,6 +100,7 @@ class LossPGD(BudgetAttack):
         """
         eps = checks.number('eps', eps, strict=False)
         x, y, _ = self._checked(images, labels)
+        require_within_the_box('eps', eps, self.ball, x[0].size)
         each = np.full(len(x), eps, np.float32)
         uniform = rng_of(rng).uniform(size=x.shape).astype(np.float32) if self.random_start else None
         start = x if uniform is None else self.ball.start(x, each, uniform).numpy()

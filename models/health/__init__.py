@@ -11,7 +11,7 @@ import tensorflow as tf
 from ..attacks.base import Attack, AttackResult
 from .budget_checks import rises_with_eps, single_step_beats_many
 from .evidence import Evidence
-from .findings import Finding, skipped
+from .findings import Finding
 from .gradient_free import gradient_free_beats_gradient, searching
 from .gradients import zero_gradients
 from .outputs import batch_dependent, probabilities, random_output
@@ -87,11 +87,11 @@ class Health:
     @staticmethod
     def _tried(names: tuple[str, ...], check: Callable[[], tuple[Finding, ...]]) -> tuple[Finding, ...]:
         """What a check finds; an evaluation of hours is not lost because one of them cannot be made of an attack of
-        one's own, which may refuse another network, or in the memory that is left."""
+        one's own, which may refuse another network, or in the memory that is left: the finding says that it failed."""
         try:
             return check()
         except (ValueError, TypeError, tf.errors.OpError) as e:
-            return tuple(skipped(name, str(e)) for name in names)
+            return tuple(Finding(name, False, skipped=str(e), failed=True) for name in names)
 
 
 def health(attack: Attack, images: np.ndarray, labels: np.ndarray, result: AttackResult | None = None, seed: int = 0,

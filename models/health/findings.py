@@ -21,6 +21,7 @@ class Finding:
         numbers: what that rests on, by name.
         says: if it fired, what was seen, and what to do, in a sentence.
         skipped: why it did not look; None if it did.
+        failed: whether that was for an error.
     """
 
     name: str
@@ -28,10 +29,12 @@ class Finding:
     numbers: dict[str, Any] = field(default_factory=dict)
     says: str = ''
     skipped: str | None = None
+    failed: bool = False
 
     def plain(self) -> dict[str, Any]:
         """For summary.json."""
-        return {'fired': self.fired, **({} if self.skipped is None else {'skipped': self.skipped}), **self.numbers,
+        return {'fired': self.fired, **({} if self.skipped is None else {'skipped': self.skipped}),
+                **({'failed': True} if self.failed else {}), **self.numbers,
                 **({'says': self.says} if self.fired else {})}
 
 

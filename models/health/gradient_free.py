@@ -26,9 +26,11 @@ def gradient_free_beats_gradient(e: Evidence, square: Square | None) -> Finding:
     """How many of the images that stand a short random search by squares breaks, within the budgets they stand at; of
     an attack that ends with such a search, how many that broke."""
     name = 'gradient_free_beats_gradient'
-    members = list(getattr(e.attack, 'members', ()))
-    if 'square' in members and e.result.by is not None:
-        by_square, of = int((e.result.by == members.index('square')).sum()), int(e.right.sum())
+    *earlier, last = getattr(e.attack, 'members', ()) or (None,)
+    if last == 'square' and not earlier:
+        return skipped(name, 'the attack takes no gradients')
+    if last == 'square' and e.result.by is not None:
+        by_square, of = int((e.result.by == len(earlier)).sum()), int(e.right.sum())
         return _finding(name, by_square, of, 'Square')
     if square is None:
         return skipped(name, f'the attack takes no gradients, or there is no search by squares in {e.attack.norm}')

@@ -78,8 +78,8 @@ def transfer_beats_white_box(e: Evidence, surrogate: Surrogate) -> Finding:
     name, rows, rng = 'transfer_beats_white_box', e.standing, e.rng('transfer')
     if not len(rows):
         return Finding(name, False, {'images': 0, 'of': 0})
-    x = np.concatenate([e.pool, np.clip(e.pool + rng.uniform(-1, 1, e.pool.shape) * rng.uniform(
-        0, e.held.max(), (len(e.pool), 1, 1, 1)), *e.attack.bounds)]).astype(np.float32)
+    noise = e.attack.ball.draw(e.pool.shape, 1.0, rng) * rng.uniform(0, e.held.max(), (len(e.pool), 1, 1, 1))
+    x = np.concatenate([e.pool, np.clip(e.pool + noise, *e.attack.bounds)]).astype(np.float32)
     labels = np.concatenate([e.attack.logits(x[i:i + len(e.x)]) for i in range(0, len(x), len(e.x))]).argmax(axis=1)
     surrogate.fit(x, labels, rng)
     broken = np.zeros(len(rows), bool)

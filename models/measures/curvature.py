@@ -55,7 +55,7 @@ class Curvature:
         shapes: of the parameters, in the network's order, in which they follow each other in a vector.
         log_loss: natural logarithm of the mean loss.
         log_frame: natural logarithm of the units: that of the mean cross entropy, 0 of another loss.
-        products: how many have been taken.
+        products: how many have been taken since ``refresh``.
     """
 
     def __init__(self, net: Net, data: Any, kind: str = 'hessian', batch: int = 500,
@@ -78,22 +78,23 @@ class Curvature:
         self._multiply = _compiled(multiply, image, label, log, flat)
         self._gradient = _compiled(self._gradient_of, image, label, log)
         self._logits = _compiled(lambda x: self.net(x, training=False), image)
-        self.products = 0
         self.refresh()
 
     def refresh(self) -> None:
-        """Takes the loss of the network as it is now for the frame.
+        """Takes the loss of the network as it is now for the frame, and counts products anew.
 
         Raises:
             ValueError: logits that are not finite.
         """
-        logs = []
+        self.products, logs = 0, []
         for x, y in self._data:
             logits = self._logits(x)
             if not np.isfinite(logits).all():
                 raise ValueError("the network's logits are not all finite")
             logs.append(margins.log_losses(logits.numpy(), y.numpy()) if self._loss is None else
                         np.log(self._loss(y, logits).numpy().astype(np.float64)))
+        if not logs:
+            raise ValueError('the data set has no images')
         self.images = sum(map(len, logs))
         self.log_loss = float(margins.log_mean_exp(np.concatenate(logs)))
         self.log_frame = self.log_loss if self._loss is None else 0.0

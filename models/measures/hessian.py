@@ -68,8 +68,13 @@ def power(net: Net, loss: Any, data: Any, k: int = 1, max_iter: int = 50, tol: f
     """The same by power iteration with deflation as released by Liu et al.; see ``lanczos.power_iteration``.
 
     Args:
+        net, loss, data, k, kind, seed, batch: see ``top``.
+        max_iter: products for each, at most.
+        tol: relative change of the value at which it ends.
         starts: vectors to start from, float [k, parameters]; standard normal ones for None.
-        others: as of ``top``.
+
+    Raises:
+        ValueError: as there.
     """
     matrix = Curvature(net, data, kind, batch, loss)
     if checks.count('k', k, 1) > matrix.size:

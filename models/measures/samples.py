@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ..logits import class_labels
 from ..types import shown
+
+ANY = 2 ** 31
+"""Classes that labels may be of: whether the network has them, what looks at its logits says."""
 
 
 class Batches:
@@ -34,20 +38,20 @@ def batches_of(data: Any, batch: int) -> Batches:
         batch: images in a batch, of arrays.
 
     Raises:
-        ValueError: something else, no images, or a data set whose batches hold no images and labels.
+        ValueError: something else, no images, labels that are not such, or a data set whose batches are.
     """
     if isinstance(data, tf.data.Dataset):
         spec = data.element_spec
-        if not isinstance(spec, tuple) or len(spec) != 2 or spec[0].shape.rank is None or spec[0].shape.rank < 2:
-            raise ValueError(f'a data set must be of batches of (images, labels), not of {spec}')
+        if not isinstance(spec, tuple) or len(spec) != 2 or (spec[0].shape.rank or 0) < 2 or not (
+                spec[1].dtype.is_integer and (spec[1].shape.rank == 1 or spec[1].shape[1:] == [1])):
+            raise ValueError(f'a data set must be of batches of (images, labels), labels integers [N], not of {spec}')
         return Batches(data, _specs(tuple(spec[0].shape)[1:]))
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise ValueError(f'data must be (images, labels) or a tf.data.Dataset of such batches, not {shown(data)}')
-    x, y = np.asarray(data[0], np.float32), np.asarray(data[1])
-    if not len(x) or len(x) != len(y):
-        raise ValueError(f'there must be as many labels as images, and one at least, not {len(x)} images and '
-                         f'{len(y)} labels')
-    x, y = tf.constant(x), tf.constant(y.reshape(-1).astype(np.int64))
+    x = np.asarray(data[0], np.float32)
+    if not len(x):
+        raise ValueError('there are no images')
+    x, y = tf.constant(x), tf.constant(class_labels(data[1], ANY, len(x)))
     parts = [(x[i:i + batch], y[i:i + batch]) for i in range(0, len(x), batch)]
     return Batches(parts, _specs(tuple(x.shape)[1:]))
 

@@ -36,7 +36,7 @@ def ensemble(members: Sequence[Any], name: str = 'ensemble') -> keras.Model:
     Raises:
         ValueError: members that are not such, the same one twice, or images or classes that differ.
     """
-    nets = [getattr(member, 'net', member) for member in members]
+    nets = [member if isinstance(member, keras.Model) else getattr(member, 'net', member) for member in members]
     if len(nets) < 2:
         raise ValueError(f'an ensemble needs two networks at least, not {len(nets)}')
     for i, net in enumerate(nets, start=1):
