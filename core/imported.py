@@ -3,21 +3,19 @@ epoch, takes it as it takes a run's."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from models.torch_weights import TorchNetwork
-from models.types import NumericalFailure
 
 from . import progress
+from .derived import measured, write_derived
 from .devices import use_device
 from .errors import UserError, about
 from .flags import merge
-from .provenance import without_enums
 from .session import Session
-from .workdir import Workdir, plain
+from .workdir import Workdir
 
 NAME = 'import-torch'
 """Under which such directories are filed."""
@@ -52,25 +50,15 @@ def write_imported(network: TorchNetwork, source: Mapping[str, Any], out: str | 
         sizes = ['x'.join(map(str, shape)) for shape in (network.input_shape, x.shape[1:])]
         raise UserError(f"a {network.name} takes images of {sizes[0]}, and those of {flags['dataset']} are {sizes[1]}")
     session.build_model()
-    start = time.perf_counter()
     with about('the weights'), session.devices.strategy.scope():
         network.put_into(session.model)
-    try:
-        stats = session.model.get_stats(((x[:images], y[:images]), (x_test[:images], y_test[:images])))[0]
-    except NumericalFailure as e:
-        raise UserError(f'the weights: {e} on the first {images} images of {flags["dataset"]}') from None
-    stats['log_T'] = float('-inf')
-    info = {'eid': eid, 'all_rt_loss': None, 'lr': 0.0, 'log_frame': None, 'stats': stats, 'rt_loss': stats['loss'],
-            'time': time.perf_counter() - start}
+    stats = measured(session, images)
     workdir = Workdir.create(out, Path('logs') / NAME)
-    flags.update(lr=None, log=str(workdir.path))
-    record = {**session.record(), 'config': {}, 'imported': {**source, 'name': network.name, 'images': images}}
+    flags['log'] = str(workdir.path)
     with progress.copy_stdout(workdir.stdout_path), workdir.locked(progress.say):
-        workdir.write_model(eid, session.model.save)
-        workdir.append_history({**info, 'attempt': 0, 'cmd': 'go', 'next_lr': None, 'failure': None})
-        workdir.write_res({'flags': without_enums(flags), 'raw': {eid: info}})
-        workdir.write_flags({**record, 'flags': plain(flags)})
-        progress.say(f'{network.name}, {record["network"]["parameters"]:,} parameters: of the first {images} images of '
+        write_derived(session, workdir, eid, stats, {'imported': {**source, 'name': network.name, 'images': images}})
+        parameters = workdir.read_flags()['network']['parameters']
+        progress.say(f'{network.name}, {parameters:,} parameters: of the first {images} images of '
                      f'{flags["dataset"]} it classifies {100 * stats["acc"]:.2f} % of the training and '
                      f'{100 * stats["test_acc"]:.2f} % of the test images correctly')
         progress.say(f'{workdir.path} written: ./eval.sh eval-... {workdir.path} measures it')
