@@ -47,7 +47,7 @@ class Replicas:
 
     def sum(self, call: Callable[..., Any], *args: Any) -> Any:
         """The sum of what all replicas return, a tensor or a list of them."""
-        results = self.strategy.run(call, args)
+        results = self._run(call, args)
         if isinstance(results, list):
             return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, r, axis=None) for r in results]
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, results, axis=None)
@@ -55,8 +55,12 @@ class Replicas:
     def concat(self, call: Callable[..., Sequence[tf.Tensor]], *args: Any) -> list[tf.Tensor]:
         """What all replicas return for their ``part`` of the rows, one after the other; what follows the last row, if
         there are fewer rows than replicas, is to be left out."""
-        results = self.strategy.run(call, args)
+        results = self._run(call, args)
         return list(results) if self.count == 1 else [self.strategy.gather(r, axis=0) for r in results]
+
+    def _run(self, call: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """Calls it in every replica; as it stands, or AutoGraph would rewrite all that it calls."""
+        return self.strategy.run(tf.autograph.experimental.do_not_convert(call), args)
 
     def share(self, batch: tf.Tensor) -> tf.Tensor:
         """What this replica takes of a batch.

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from . import margins
+from .in_graphs import graph_function, loops_in_graph
 from .replicas import Replicas
 from .types import NumericalFailure
 
@@ -40,13 +41,14 @@ class Statistics:
             signature = [tf.TensorSpec([None, *kind[0]], x.dtype), tf.TensorSpec([None], y.dtype),
                          *(tf.TensorSpec([], n.dtype) for n in numbers)]
             several = self.replicas.count > 1  # their arguments are no tensors
-            self._evaluate[kind] = tf.function(self._logits_and_losses, None if several else signature,
+            self._evaluate[kind] = graph_function(self._logits_and_losses, None if several else signature,
                                                reduce_retracing=several)
         return self._evaluate[kind](self.replicas.on_each(x), self.replicas.on_each(y), *numbers)
 
     def _logits_and_losses(self, x, y, batch_size, log_frame=None):
         return self.replicas.concat(self._logits_and_losses_of_part, x, y, batch_size, log_frame)
 
+    @loops_in_graph
     def _logits_and_losses_of_part(self, x, y, batch_size, log_frame):
         start, stop = self.replicas.part(tf.shape(x)[0])
         count = (stop - start + batch_size - 1) // batch_size

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from .augmentation import DRAWS, Augmentation
 from .batch import Batch
+from .in_graphs import graph_function, loops_in_graph
 from .replicas import Replicas
 from .schedules import Control
 from .statistics import tensors
@@ -45,10 +46,11 @@ class Steps(Stored):
             layer for layer in self.net._flatten_layers() if getattr(layer, 'seed_generator', None) is not None]
         self._changing = list(self._state_vars().values())
         self._kept = [tf.Variable(v, trainable=False) for v in self._changing]
-        self._train_steps = tf.function(self._take_steps, reduce_retracing=True)
-        self._all_finite = tf.function(
+        self._train_steps = graph_function(self._take_steps, reduce_retracing=True)
+        self._all_finite = graph_function(
             lambda: tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in self.vars]))
 
+    @loops_in_graph
     def _take_steps(self, x, y, batches, rates, controls, noise, taken, first, n, log_frame, loss_ub):
         """Gradient descent over ``n`` rows of ``batches``, until after a step whose loss is not below ``loss_ub``."""
         batch_losses = tf.TensorArray(tf.float64, size=n)

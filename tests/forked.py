@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -28,6 +29,8 @@ def serve() -> None:
     import core.sweeps.sweep  # noqa: F401
     import core.tasks.health
     core.tasks.health.IMAGES = 0  # as in conftest.py
+    gc.freeze()
+    gc.set_threshold(100_000, 10, 10)
     for line in sys.stdin:
         asked = json.loads(line)
         if isinstance(asked, int):

@@ -17,7 +17,7 @@ from models.objectives import objective_of
 
 ROOT = Path(__file__).resolve().parents[1]
 # Each imports only from those before it, and a package when all that its __init__ takes up comes before.
-MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers', 'archivers', 'losses',
+MODELS = ['types', '_tensorflow', 'in_graphs', 'checks', 'registry', 'logits', 'lr_schedulers', 'archivers', 'losses',
           'margin_losses', 'climbed_losses', 'margins', 'replicas', 'schedules', 'schedule_ends', 'torch_optimizers',
           'optimizers', 'augmentation', 'batch', 'chains', 'measures', 'measures.homogeneity', 'networks',
           'networks.initializers', 'networks.network', 'networks.simple_sequential', 'networks.residual',

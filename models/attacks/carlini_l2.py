@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks
+from ..in_graphs import loops_in_graph
 from . import leads, ops
 from .base import Attack, Net
 from .compiled import IMAGES, LABELS, PER_IMAGE, compiled
@@ -96,6 +97,7 @@ class CarliniL2(Attack):
         self.consts, self.iterations = np.array(consts), np.array(iterations)
         return best[1], best[0] < np.float32(_NEVER)
 
+    @loops_in_graph
     def _search_step(self, start, y, const, best_l2, best_image):
         """Adam from the clean images at given constants.
 

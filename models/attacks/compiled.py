@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from ..in_graphs import graph_function
+
 IMAGES = tf.TensorSpec([None, None, None, None], tf.float32)
 IMAGES64 = tf.TensorSpec([None, None, None, None], tf.float64)
 LABELS = tf.TensorSpec([None], tf.int64)
@@ -26,7 +28,7 @@ def compiled(function: Callable, *specs: tf.TensorSpec) -> Callable[..., list[np
         size = args[0].shape[1:]
         if size not in traced:
             own = [tf.TensorSpec([None, *size], s.dtype) if s.shape.rank == 4 else s for s in specs]
-            traced[size] = tf.function(function, input_signature=own).get_concrete_function()
+            traced[size] = graph_function(function, input_signature=own).get_concrete_function()
         results = traced[size](*(tf.convert_to_tensor(a, s.dtype) for a, s in zip(args, specs)))
         return [t.numpy() for t in tf.nest.flatten(results)]
     return call

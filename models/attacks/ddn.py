@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from .. import checks
+from ..in_graphs import loops_in_graph
 from . import leads, ops
 from .base import Net
 from .minimum_norm import MinimumNormAttack
@@ -34,6 +35,7 @@ class DDN(MinimumNormAttack):
         self.final_gamma = self.gamma if final_gamma is None else checks.number('final_gamma', final_gamma, high=0.99)
         self.init_epsilon = None if init_epsilon is None else checks.number('init_epsilon', init_epsilon)
 
+    @loops_in_graph
     def _search(self, x, y, delta, best, best_norm):
         spread = self._spread(x, y)
         furthest = ops.furthest_l2(x, self.bounds)

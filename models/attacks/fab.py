@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks
+from ..in_graphs import loops_in_graph
 from . import leads, ops
 from .balls import BALLS
 from .base import Net
@@ -97,6 +98,7 @@ class FAB(MinimumNormAttack):
     def _aim(self, x, y, target, delta, best, best_norm):
         return self._descended(x, y, target[:, tf.newaxis], delta, best, best_norm)
 
+    @loops_in_graph
     def _descended(self, x, y, candidates, delta, best, best_norm):
         """A search from ``x + delta`` to the boundaries of the candidates, int64 [N, K]."""
         point = x + delta

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks
+from ..in_graphs import loops_in_graph
 from . import leads, ops
 from .balls import Ball
 from .base import Net
@@ -36,6 +37,7 @@ class FMN(MinimumNormAttack):
         self.alpha = checks.number('alpha', alpha)
         self.gamma = checks.number('gamma', gamma, high=0.99)
 
+    @loops_in_graph
     def _search(self, x, y, delta, best, best_norm):
         ball = self.ball
         spread = self._spread(x, y)

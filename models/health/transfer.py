@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..attacks import leads, ops
+from ..in_graphs import graph_function, loops_in_graph
 from .evidence import Evidence
 from .findings import Finding, many
 
@@ -34,7 +35,7 @@ class Surrogate:
         flat = 32 * math.prod(math.ceil(math.ceil(side / self.stride) / 2) for side in (height, width))
         sizes = [(3, 3, channels, 16), (3, 3, 16, 32), (flat, classes), (16,), (32,), (classes,)]
         self.variables = [tf.Variable(tf.zeros(size)) for size in sizes]
-        self._trained = tf.function(self._train, reduce_retracing=True)
+        self._trained = graph_function(self._train, reduce_retracing=True)
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """Logits."""
@@ -52,6 +53,7 @@ class Surrogate:
         rows = np.stack([rng.choice(len(x), min(BATCH, len(x)), replace=False) for _ in range(steps)])
         self._trained(tf.constant(x), tf.constant(labels), tf.constant(rows))
 
+    @loops_in_graph
     def _train(self, x: tf.Tensor, labels: tf.Tensor, batches: tf.Tensor) -> None:
         moments = [tf.zeros_like(v) for v in self.variables * 2]
         for step in tf.range(tf.shape(batches)[0]):

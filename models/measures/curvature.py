@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks, margins
+from ..in_graphs import graph_function
 from ..losses import HPSparseSoftmaxCrossEntropy, hp_sparse_softmax_cross_entropy_with_logits_v1
 from ..model import Model
 from ..types import shown
@@ -187,7 +188,7 @@ def slopes_of(loss: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
 def _compiled(function: Callable, *specs: Any) -> Callable:
     """Traced once; a bare tf.function would warn of many instances."""
-    return tf.function(function, input_signature=specs).get_concrete_function()
+    return graph_function(function, input_signature=specs).get_concrete_function()
 
 
 def _of_each(loss: Any) -> Callable[..., tf.Tensor] | None:

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import margins
+from ..in_graphs import graph_function
 from ..logits import class_labels, require_logit_shape, require_logit_structure, require_logit_values
 from ..model import Model
 from ..types import NumericalFailure
@@ -85,8 +86,8 @@ class KKTMeter:
         self._batch = max(1, model.eval_batch // 8)  # a gradient keeps every activation, not only the largest
         images, logits = tf.TensorSpec(model.net.input_shape), tf.TensorSpec(model.net.output_shape)
         replicas = model.replicas
-        self._products = tf.function(lambda x: replicas.concat(self._products_of_part, x), [images])
-        self._gradient = tf.function(lambda *args: replicas.sum(self._gradient_of_part, *args), [images, logits])
+        self._products = graph_function(lambda x: replicas.concat(self._products_of_part, x), [images])
+        self._gradient = graph_function(lambda *args: replicas.sum(self._gradient_of_part, *args), [images, logits])
 
     def _products_of_part(self, x):
         start, stop = self.model.replicas.part(tf.shape(x)[0])
