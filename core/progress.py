@@ -115,19 +115,21 @@ def _stat(name: str, value: float) -> str:
 
 
 @contextmanager
-def image_bar(images: int, describe: Callable[[np.ndarray], str]) -> Iterator[Callable[[int, np.ndarray], None]]:
+def image_bar(images: int, describe: Callable[[np.ndarray], str], unit: str = 'image'
+              ) -> Iterator[Callable[[int, np.ndarray], None]]:
     """Shows how an evaluation gets on: a bar on a terminal, elsewhere a line every half minute.
 
     Args:
         images: how many there are.
         describe: puts into words what was found of images, a number each.
+        unit: what else than images these are.
 
     Yields:
         What to call with an epoch and the numbers of the further images done there.
     """
     found: dict[int, list[np.ndarray]] = {}
     done, last = 0, time.monotonic()
-    with tqdm(total=images, unit='image', leave=False, disable=not sys.stderr.isatty(), file=sys.stderr) as bar:
+    with tqdm(total=images, unit=unit, leave=False, disable=not sys.stderr.isatty(), file=sys.stderr) as bar:
         wait = 30.0 if bar.disable else 0.5  # it is put into words seldom, so that this costs nothing
 
         def tell(eid: int, numbers: np.ndarray) -> None:
@@ -140,7 +142,7 @@ def image_bar(images: int, describe: Callable[[np.ndarray], str]) -> Iterator[Ca
                 so_far = describe(np.concatenate(found[eid]))
                 bar.set_postfix_str(so_far)
                 if bar.disable:
-                    say(f'{done} of {images} images, {so_far}')
+                    say(f'{done} of {images} {unit}s, {so_far}')
         yield tell
 
 

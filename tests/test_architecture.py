@@ -24,7 +24,8 @@ MODELS = ['types', '_tensorflow', 'in_graphs', 'checks', 'registry', 'logits', '
           'networks.by_width', 'networks.wide_residual', 'networks.ensemble', 'networks.keras_network', 'stored',
           'statistics', 'steps', 'model', 'architectures', 'torch_weights', 'measures.spectral',
           'measures.certificate', 'measures.kkt', 'measures.samples', 'measures.lanczos', 'measures.curvature',
-          'measures.hessian', 'measures.likeness', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks',
+          'measures.hessian', 'measures.directions', 'measures.scanner', 'measures.scan', 'measures.likeness',
+          'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks',
           'keras_objective']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',

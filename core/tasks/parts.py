@@ -1,4 +1,5 @@
-"""The loop of an evaluation over batches of images and epochs, which goes on where it was stopped."""
+"""The loop of an evaluation over its parts, such as batches of images, and over epochs; it goes on where it was
+stopped."""
 
 from __future__ import annotations
 
@@ -19,47 +20,55 @@ from ..interrupts import interruptible
 from .base import Evaluation
 
 
-class Batches(Evaluation):
-    """Measures images batch by batch, each batch at every epoch, and records what was found.
+class Parts(Evaluation):
+    """Measures part by part, each part at every epoch, and records what was found.
 
-    A batch is recorded when it is finished: an evaluation that was killed goes on where it stopped. A subclass measures
-    a batch (``measure_batch``), makes results of those of an epoch that are finished (``join``), and says how it gets
-    on (``describe``). The devices of all workers share the batches, and each has a network of its own.
+    A part is recorded when it is finished: an evaluation that was killed goes on where it stopped. A subclass names the
+    parts (``starts``), measures one (``measure_part``), makes results of those of an epoch that are finished
+    (``join``), and says how it gets on (``describe``). The devices of all workers share the parts, and each has a
+    network of its own.
 
     Attributes:
-        progress: of a batch's arrays, the one of numbers [n] whose ``describe`` tells how the evaluation gets on.
-        batch_size: images per batch.
+        counted: what a part has several of, in the singular.
+        progress: of a part's arrays, the one of numbers [n], one for each of these, whose ``describe`` tells how the
+            evaluation gets on.
         networks: of each device of this process, by name, a network, and what ``make`` made of it. The name None is
             TensorFlow's choice.
     """
 
+    counted: str
     progress: str
-    batch_size: int
     networks: dict[str | None, tuple[Model, Any]]
 
     # ---- what a subclass says ----
 
     @abstractmethod
-    def measure_batch(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
-        """The arrays to record of the batch that begins at an image, which is ``batch(start)``, at an epoch."""
+    def starts(self) -> Sequence[int]:
+        """The parts, by numbers, ascending."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """How many of what is counted there are at an epoch."""
+
+    @abstractmethod
+    def measure_part(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
+        """The arrays to record of a part at an epoch."""
 
     @abstractmethod
     def join(self, parts: Sequence[Mapping[str, Any]]) -> tuple[Any, dict[str, Any]]:
-        """What ``res`` and what the summary say of an epoch, from the batches that are finished: what ``measure_batch``
-        gave, and 'index' and 'label', int64 [n]."""
+        """What ``res`` and what the summary say of an epoch, from the first parts, those that are finished."""
 
     @abstractmethod
     def describe(self, numbers: np.ndarray) -> str:
-        """In words, the numbers of the images so far."""
+        """In words, the numbers so far."""
 
     def finish(self, eid: int, device: str | None) -> Mapping[str, Any]:
-        """What the summary says of an epoch beside ``join``'s, once all batches are recorded; on one device."""
+        """What the summary says of an epoch beside ``join``'s, once all parts are recorded; on one device."""
         return {}
 
     # ---- what is done for each ----
 
     def prepare(self) -> None:
-        self.batch_size = self.flags['attack_B']
         self.networks = {}
         self._restored: dict[str | None, int] = {}
         with about(self.subject):
@@ -69,12 +78,7 @@ class Batches(Evaluation):
                     self.networks[device] = model, self.make(model)
 
     def measure(self, eid: int) -> tuple[Any, dict[str, Any]]:
-        raise NotImplementedError('an epoch is measured in batches')
-
-    def batch(self, start: int) -> tuple[np.ndarray, np.ndarray]:
-        """The images and labels of the batch that begins at an image."""
-        batch = slice(start, start + self.batch_size)
-        return self.images[batch], self.labels[batch]
+        raise NotImplementedError('an epoch is measured in parts')
 
     def at(self, eid: int, device: str | None) -> Any:
         """What ``make`` made of the network of a device, with the weights of an epoch."""
@@ -92,24 +96,24 @@ class Batches(Evaluation):
             Interrupted: Ctrl-C or SIGTERM.
         """
         eids, devices = self.eids, self.session.devices
-        starts = range(0, len(self.images), self.batch_size)
+        starts = self.starts()
         jobs = [(eid, start) for start in starts for eid in eids]
         have = self.out.parts()
         missing = [(eid, start) for eid, start in jobs if start not in have.get(eid, ())]
         missing = [(eid, start) for eid, start in devices.of_first(missing)]
         each = len(self.networks)
-        done = images = 0
-        with progress.image_bar(len(eids) * len(self.images), self.describe) as tell:
+        done = counted = 0
+        with progress.image_bar(len(eids) * self.count(), self.describe, self.counted) as tell:
             while done < len(jobs):
                 until = done + 1
                 if jobs[done] in missing:
                     several, missing = missing[:each * devices.workers], missing[each * devices.workers:]
-                    self._measure_batches(several[each * devices.worker:][:each], images)
+                    self._measure_parts(several[each * devices.worker:][:each], counted)
                     devices.everyone(None)  # now all of these are there
                     until = jobs.index(several[-1]) + 1
                 for eid, start in jobs[done:until]:
                     numbers = self.out.read_part(eid, start, (self.progress,))[self.progress]
-                    images += len(numbers)
+                    counted += len(numbers)
                     tell(eid, numbers)
                 before, done = done // len(eids), until
                 number = done // len(eids)
@@ -131,19 +135,19 @@ class Batches(Evaluation):
                 with about(f'epoch {eid}'), tf.device(device):
                     ends[eid] = self.finish(eid, device)
         if self.session.devices.worker == 0:
-            self._interruptible(finish_them, len(self.images))
+            self._interruptible(finish_them, self.count())
         self.session.devices.everyone(None)
         return ends
 
-    def _measure_batches(self, jobs: Sequence[tuple[int, int]], done: int) -> None:
-        """Measures a batch on each device, and records them."""
+    def _measure_parts(self, jobs: Sequence[tuple[int, int]], done: int) -> None:
+        """Measures a part on each device, and records them."""
         def measure_them() -> None:
             with ThreadPoolExecutor(len(self.networks)) as pool:
-                list(pool.map(self._measure_batch, jobs, self.networks))
+                list(pool.map(self._measure_part, jobs, self.networks))
         self._interruptible(measure_them, done)
 
     def _interruptible(self, call: Callable[[], None], done: int) -> None:
-        """Calls what takes long; Ctrl-C says how to go on after so many images.
+        """Calls what takes long; Ctrl-C says how to go on after so much was done.
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM.
@@ -152,16 +156,14 @@ class Batches(Evaluation):
             interruptible(call)
         except KeyboardInterrupt:
             alone = f'for {self.run_dir.path} alone, ' if self.session.among_others else ''
-            raise Interrupted(f'interrupted after {done} images; repeat the command {alone}with --eval_log '
+            raise Interrupted(f'interrupted after {done} {self.counted}s; repeat the command {alone}with --eval_log '
                               f'{self.out.path} to go on') from None
 
-    def _measure_batch(self, job: tuple[int, int], device: str | None) -> None:
+    def _measure_part(self, job: tuple[int, int], device: str | None) -> None:
         (eid, start), began = job, time.perf_counter()
         with about(f'epoch {eid}'), tf.device(device):
-            arrays = self.measure_batch(eid, start, device)
-        batch = slice(start, start + self.batch_size)
-        self.out.write_part(eid, start, {'index': self.indices[batch], 'label': self.labels[batch], **arrays,
-                                         'time': np.float64(time.perf_counter() - began)})
+            arrays = self.measure_part(eid, start, device)
+        self.out.write_part(eid, start, {**arrays, 'time': np.float64(time.perf_counter() - began)})
 
     def _write(self, starts: Sequence[int], ends: Mapping[int, Mapping[str, Any]] | None = None
                ) -> tuple[dict[int, Any], dict[int, Any]]:
@@ -174,3 +176,39 @@ class Batches(Evaluation):
         self.out.write_res(res)
         self.out.write_summary(self.summary(epochs))
         return res, epochs
+
+
+class Batches(Parts):
+    """Measures images batch by batch.
+
+    A subclass measures a batch (``measure_batch``); ``join`` has what that gave, and 'index' and 'label', int64 [n].
+
+    Attributes:
+        batch_size: images per batch.
+    """
+
+    counted = 'image'
+    batch_size: int
+
+    @abstractmethod
+    def measure_batch(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
+        """The arrays to record of the batch that begins at an image, which is ``batch(start)``, at an epoch."""
+
+    def prepare(self) -> None:
+        self.batch_size = self.flags['attack_B']
+        super().prepare()
+
+    def starts(self) -> Sequence[int]:
+        return range(0, len(self.images), self.batch_size)
+
+    def count(self) -> int:
+        return len(self.images)
+
+    def batch(self, start: int) -> tuple[np.ndarray, np.ndarray]:
+        """The images and labels of the batch that begins at an image."""
+        batch = slice(start, start + self.batch_size)
+        return self.images[batch], self.labels[batch]
+
+    def measure_part(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
+        batch = slice(start, start + self.batch_size)
+        return {'index': self.indices[batch], 'label': self.labels[batch], **self.measure_batch(eid, start, device)}

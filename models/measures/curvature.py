@@ -61,7 +61,7 @@ class Curvature:
 
     def __init__(self, net: Net, data: Any, kind: str = 'hessian', batch: int = 500,
                  loss: Callable[..., tf.Tensor] | None = None):
-        self._loss = _of_each(loss)
+        self._loss = of_each(loss)
         self._slopes = cross_entropy_slopes if self._loss is None else slopes_of(self._loss)
         self.kind = checks.one_of('kind', kind, KINDS)
         self.net: keras.Model = net.net if isinstance(net, Model) else net
@@ -191,7 +191,7 @@ def _compiled(function: Callable, *specs: Any) -> Callable:
     return graph_function(function, input_signature=specs).get_concrete_function()
 
 
-def _of_each(loss: Any) -> Callable[..., tf.Tensor] | None:
+def of_each(loss: Any) -> Callable[..., tf.Tensor] | None:
     """A loss as a function to the losses of images; None for the cross entropy, which this module takes itself."""
     if loss is None or loss is hp_sparse_softmax_cross_entropy_with_logits_v1 or isinstance(
             loss, HPSparseSoftmaxCrossEntropy):
