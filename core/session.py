@@ -25,7 +25,7 @@ from .registry import record_of
 from .workdir import Onlooker, Workdir, plain
 
 PURPOSES = {'permutation': 1, 'weights': 2, 'attack': 3, 'fraction': 4, 'noise': 5, 'steps': 6, 'monitor': 7,
-            'health': 8, 'curvature': 9}
+            'health': 8, 'curvature': 9, 'directions': 10}
 """Every draw is a function of (seed, purpose, epoch, retry), so that a resumed or repeated run draws the same."""
 
 

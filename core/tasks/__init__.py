@@ -22,6 +22,8 @@ EVALUATIONS: dict[str, Any] = {
     'generate': 'core.tasks.generate.Generate',
     'hessian': 'core.tasks.hessian.WatchHessian',
     'kkt': 'core.tasks.kkt.WatchKKT',
+    'perturb': 'core.tasks.perturb.Perturb',
+    'scan': 'core.tasks.scan.Scanning',
     'transfer': 'core.tasks.transfer.Transfer',
     'union': 'core.tasks.union.Union',
 }

@@ -72,6 +72,23 @@ class Evaluated(Paths):
         """
         return read_npz(self.spectrum_path(eid), 'spectrum')
 
+    @staticmethod
+    def read_spectrum_file(path: str | Path) -> dict[str, np.ndarray]:
+        """The same, of a file that a person names."""
+        return read_npz(path, 'spectrum')
+
+    def write_scan(self, eid: int, arrays: dict[str, Any]) -> None:
+        """Writes what was found along directions from the weights of an epoch."""
+        replace(self.scan_path(eid), lambda file: np.savez(file, **arrays))
+
+    def read_scan(self, eid: int) -> dict[str, np.ndarray]:
+        """The arrays of ``write_scan``.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        return read_npz(self.scan_path(eid), 'scan')
+
     def parts(self) -> dict[int, list[int]]:
         """The batches whose results are here: their first images, ascending, by epoch."""
         if not self.parts_path.is_dir():

@@ -47,6 +47,9 @@ class Paths:
     def spectrum_path(self, eid: int) -> Path:
         return self.path / f'hessian-{eid}.npz'
 
+    def scan_path(self, eid: int) -> Path:
+        return self.path / f'scan-{eid}.npz'
+
     @property
     def entry_path(self) -> Path:
         return self.path / 'robustbench.json'

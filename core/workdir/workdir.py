@@ -16,6 +16,7 @@ An evaluation's, logs/<experiment>/<date>/<evaluation>/<date>/, has besides stdo
         summary.json        medians, means, quantiles, accuracies under attack
         adversarial.npz     a data set, if it made one
         hessian-<epoch>.npz the curvature, if it measured that
+        scan-<epoch>.npz    loss and accuracy along directions, if it measured those
         robustbench.json    of AutoAttack, an entry of RobustBench's leaderboards
 """
 
@@ -184,6 +185,9 @@ class Onlooker(Workdir):
         pass
 
     def write_summary(self, summary: dict[str, Any]) -> None:
+        pass
+
+    def write_scan(self, eid: int, arrays: dict[str, Any]) -> None:
         pass
 
     def write_set(self, arrays: dict[str, Any]) -> Path:

@@ -95,6 +95,21 @@ def towards(net: keras.Model, other: keras.Model) -> Direction:
     return [b.astype(np.float64) - a for a, b in zip(start, end)]
 
 
+def moved(weights: Sequence[np.ndarray], directions: Sequence[Direction], steps: Sequence[float]) -> Direction:
+    """Weights moved by so much of each direction, in their own dtypes; by 0 they are the same, bit for bit.
+
+    Args:
+        weights: at least as many arrays as the longest direction has.
+        directions: one or two.
+        steps: a number for each.
+    """
+    found = [w.copy() for w in weights]
+    for direction, step in zip(directions, steps, strict=True):
+        for i, d in enumerate(direction if step else ()):
+            found[i] = found[i] + np.asarray(step, found[i].dtype) * d
+    return found
+
+
 class Components(NamedTuple):
     """Principal components of several weights.
 

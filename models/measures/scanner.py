@@ -61,7 +61,7 @@ class Scanner:
         self._sums = _compiled(self._sums_of, image, label)
         self._perturb = _perturbing(attack, image, label)
         self._move_to: Callable | None = None
-        self._directions: list[list[tf.Tensor]] = []
+        self.directions: list[list[tf.Tensor]] = []
         self._base: list[tf.Tensor] = []
 
     def along(self, directions: Sequence[Any]) -> None:
@@ -75,21 +75,24 @@ class Scanner:
         variables = variables_of(self.net)
         found = [require_direction(d, self.net, f'direction {i}') for i, d in enumerate(directions, start=1)]
         longest = max(map(len, found))
-        self._variables = variables[:longest]
-        self._directions = [[tf.constant(a) for a in d] + [tf.zeros_like(v) for v in variables[len(d):longest]]
+        self.variables = variables[:longest]
+        self.directions = [[tf.constant(a) for a in d] + [tf.zeros_like(v) for v in variables[len(d):longest]]
                             for d in found]
-        self._base = [tf.identity(v) for v in self._variables]
-        specs = [tf.TensorSpec(v.shape, v.dtype) for v in self._variables]
+        self._base = [tf.identity(v) for v in self.variables]
+        specs = [tf.TensorSpec(v.shape, v.dtype) for v in self.variables]
         self._move_to = _compiled(self._assign, tf.TensorSpec([len(found)], tf.float64), specs, [specs] * len(found))
 
     def _assign(self, at, base, directions):
-        for i, v in enumerate(self._variables):
-            v.assign(base[i] + tf.add_n([tf.cast(at[k], v.dtype) * d[i] for k, d in enumerate(directions)]))
+        for i, v in enumerate(self.variables):
+            there = base[i]
+            for k, d in enumerate(directions):  # in the order of directions.moved
+                there = there + tf.cast(at[k], v.dtype) * d[i]
+            v.assign(there)
 
     def move(self, at: Sequence[float]) -> None:
         """Takes the network to the origin plus so much of each direction."""
         assert self._move_to is not None, 'along comes first'
-        self._move_to(tf.constant(np.asarray(at, np.float64)), self._base, self._directions)
+        self._move_to(tf.constant(np.asarray(at, np.float64)), self._base, self.directions)
 
     @contextmanager
     def moved(self) -> Iterator[None]:
@@ -97,7 +100,7 @@ class Scanner:
         try:
             yield
         finally:
-            for v, was in zip(self._variables, self._base):
+            for v, was in zip(self.variables, self._base):
                 v.assign(was)
 
     def block(self, points: Sequence[Sequence[float]], budget: float = 0.0, seed: Callable[[int], Any] | None = None
