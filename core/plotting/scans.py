@@ -168,7 +168,7 @@ def _planes(found: Sequence[Found]) -> Figure:
         left, middle, right = (figure.add_subplot(len(rows), 3, 3 * i + j, projection='3d' if j == 2 else None)
                                for j in (1, 2, 3))
         left.set_title(f'{scan.name}, epoch {scan.eid}, {scan.budget(k)}: loss', fontsize=7)
-        levels = _levels(scan.log10_loss)
+        levels = _levels(scan.log10_loss[k])
         _contours(figure, left, scan, scan.log10_loss[k], levels, COLOURS_OF_LOSS, True)
         _surface(middle, scan, scan.log10_loss[k], levels)
         right.set_title('accuracy (%)', fontsize=7)
@@ -178,7 +178,7 @@ def _planes(found: Sequence[Found]) -> Figure:
 
 
 def _levels(values: np.ndarray) -> np.ndarray:
-    """Of contours, the same for all budgets of a scan."""
+    """Of contours."""
     there = values[np.isfinite(values)]
     if not len(there):
         return np.array([0.0, 1.0])

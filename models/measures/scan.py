@@ -83,7 +83,12 @@ def scan(net: Net, data: Any, directions: Sequence[Any], points: Any, loss: Any 
     Raises:
         ValueError: an argument that is not such; directions of another network.
     """
-    scanner = Scanner(net, data, loss, attack, batch)
+    return scanned(Scanner(net, data, loss, attack, batch), directions, points, budgets, adv_calc_freq, seed, told)
+
+
+def scanned(scanner: Scanner, directions: Sequence[Any], points: Any, budgets: Sequence[float] = (0.0,),
+            adv_calc_freq: int = 1, seed: int = 0, told: Callable[[int], None] | None = None) -> Scan:
+    """The same with what measures made before, which need not be compiled again; see ``scan``."""
     if len(directions) and isinstance(directions[0], (np.ndarray, tf.Tensor)):
         directions = [directions]
     scanner.along(directions)
