@@ -192,7 +192,8 @@ class Scanning(Parts):
     def _write(self, starts, ends=None):
         res, epochs = super()._write(starts, ends)
         for eid, found in res.items() if self.session.devices.worker == 0 else ():
-            self.out.write_scan(eid, {**found, **self._named(eid)})
+            named = {} if ends is None else self._named(eid)  # they may be large, and are written once
+            self.out.write_scan(eid, {**found, **named})
         return res, epochs
 
     def _named(self, eid: int) -> dict[str, np.ndarray]:
