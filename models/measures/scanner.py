@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks
+from ..in_graphs import graph_function
 from ..logits import class_labels, require_logits
 from ..model import Model
 from ..types import shown
@@ -191,4 +192,4 @@ def _perturbing(attack: Any, image: tf.TensorSpec, label: tf.TensorSpec) -> Call
 
 def _compiled(function: Callable, *specs: Any) -> Callable:
     """Traced once; a bare tf.function would warn of many instances."""
-    return tf.function(function, input_signature=specs).get_concrete_function()
+    return graph_function(function, input_signature=specs).get_concrete_function()
