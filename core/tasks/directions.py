@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,10 +164,15 @@ class Directions:
                 if not any(d.kind == 'eigenvector' for d in self.described):
                     break  # the others are the same at any epoch, or can be made
 
-    def record(self) -> list[Any]:
-        """What the directions depend on beside the run's models: digests of models."""
-        found: list[Any] = [[*digests(run, [eid]).values()] for run, _, eid in self._others.values()]
-        return found
+    def record(self, run: Workdir, eids: Sequence[int]) -> list[Any]:
+        """What the directions depend on beside the models of the epochs of a run: digests of models and files."""
+        found: list[Any] = [[*digests(other, [eid]).values()] for other, _, eid in self._others.values()]
+        for d in self.described:
+            if d.kind == 'eigenvector':
+                place = Path(d.path)
+                files = [Workdir(place).spectrum_path(eid) for eid in eids] if place.is_dir() else [place]
+                found.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
+        return found + [digests(run, self.trajectory)] * self.is_pca
 
     def at(self, eid: int, model: Model) -> list[Direction]:
         """The directions at an epoch, whose weights the network has.

@@ -19,7 +19,6 @@ from models.types import shown
 from ..errors import UserError, about
 from ..session import Session
 from .arguments import attack_arguments, budgets_of
-from .begun import digests
 from .directions import Directions
 from .parts import Parts
 
@@ -118,9 +117,7 @@ class Scanning(Parts):
     # ---- what it says ----
 
     def record(self) -> dict[str, Any]:
-        found = self.directions.record()
-        if self.directions.is_pca:
-            found.append(digests(self.run_dir, self.directions.trajectory))
+        found = self.directions.record(self.run_dir, self.eids)
         return {'source_model': found} if found else {}
 
     def about(self) -> dict[str, Any]:
