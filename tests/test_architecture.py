@@ -104,7 +104,8 @@ def test_an_attack_imports_what_attacks_have_in_common_and_models_know_no_attack
         others = {'l2_fast': {'fmn', 'ddn'}, 'auto_attack': {'apgd', 'fab', 'square'}}.get(name, set())
         assert inner <= set(ATTACKS[:i]) | others, name
         assert {n for n in imports(files[name]) if n.startswith('..')} <= {
-            '..', '..model', '..chains', '..checks', '..logits', '..margin_losses', '..climbed_losses', '..types'}, name
+            '..', '..model', '..chains', '..checks', '..logits', '..margin_losses', '..climbed_losses', '..types',
+            '..in_graphs'}, name
     for path in modules('models', ('attacks', 'objectives', 'health')).values():
         assert not any('attacks' in n for n in imports(path)), path.name
 
