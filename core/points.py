@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from models import Model
 from models.measures.moving_statistics import refresh
 from models.networks.curve import point
 
@@ -99,7 +100,8 @@ class Point:
         with about(str(self.curve.path)):
             weights = curve_weights(session, self.curve, self._curve_flags, self.eid)
         session.build_model()
-        put_point(session, session.model, point(weights, chain_of(self._curve_flags), self.t), self.t)
+        put_point(session.model, point(weights, self._curve_flags['model'].get('chain', 'bezier'), self.t),
+                  session.dataset.train[0], session.flags['B'], self.t in (0, 1))
         session.flags['log'] = str(self.place.path)
         with Workdir.whole(self.place.path) as made:
             write_derived(session, made, self.eid, measured(session), {'point': {
@@ -156,14 +158,9 @@ def curve_weights(session: Session, curve: Workdir, flags: dict[str, Any], eid: 
     return model.weights()
 
 
-def put_point(session: Session, model: Any, weights: dict[str, np.ndarray], t: float) -> None:
-    """Puts weights of a curve at t into a network of the session, with the moving statistics of the training set; those
-    of an end are its own."""
+def put_point(model: Model, weights: dict[str, np.ndarray], images: Any, batch: int, is_end: bool) -> None:
+    """Puts weights at a point of a curve into a network, with the moving statistics of training images; those of an
+    end are its own."""
     model.set_weights(weights)
-    if t not in (0, 1):
-        refresh(model.net, session.dataset.train[0], session.flags['B'])
-
-
-def chain_of(flags: dict[str, Any]) -> str:
-    """The chain of a curve, from its flags."""
-    return flags['model'].get('chain', 'bezier')
+    if not is_end:
+        refresh(model.net, images, batch)
