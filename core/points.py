@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models import Model
-from models.measures.moving_statistics import refresh
+from models.measures.moving_statistics import MovingStatistics
 from models.networks.curve import point
 
 from . import curves, progress
@@ -100,8 +99,9 @@ class Point:
         with about(str(self.curve.path)):
             weights = curve_weights(session, self.curve, self._curve_flags, self.eid)
         session.build_model()
-        put_point(session.model, point(weights, self._curve_flags['model'].get('chain', 'bezier'), self.t),
-                  session.dataset.train[0], session.flags['B'], self.t in (0, 1))
+        session.model.set_weights(point(weights, self._curve_flags['model'].get('chain', 'bezier'), self.t))
+        if self.t not in (0, 1):  # an end has its own
+            MovingStatistics(session.model.net).refresh(session.dataset.train[0], recorded['B'])
         session.flags['log'] = str(self.place.path)
         with Workdir.whole(self.place.path) as made:
             write_derived(session, made, self.eid, measured(session), {'point': {
@@ -156,11 +156,3 @@ def curve_weights(session: Session, curve: Workdir, flags: dict[str, Any], eid: 
     model = session.new_model(flags)
     model.restore(curve.find_model(eid))
     return model.weights()
-
-
-def put_point(model: Model, weights: dict[str, np.ndarray], images: Any, batch: int, is_end: bool) -> None:
-    """Puts weights at a point of a curve into a network, with the moving statistics of training images; those of an
-    end are its own."""
-    model.set_weights(weights)
-    if not is_end:
-        refresh(model.net, images, batch)

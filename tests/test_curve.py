@@ -11,7 +11,7 @@ from conftest import ADVERSARIAL, reference_json, reference_npz
 from test_adversarial_reference import NAMES, WEIGHTS, X, Y, lenet, pgd
 
 import models
-from models.measures.moving_statistics import refresh
+from models.measures.moving_statistics import MovingStatistics
 from models.networks.curve import between, coefficients, curve_in, curve_network, point
 from models.networks.keras_network import network_of
 
@@ -110,7 +110,7 @@ def test_moving_statistics_at_a_point_are_the_released_ones():
     at = {name: v.numpy() for name, v in network.weights.items()}
     alone = models.Model(normalising(), models.TrainMode.NORMAL)
     alone.set_weights(point(at, 'bezier', 0.4))
-    refresh(alone.net, X8[:sum(case['batches'])], case['batches'][0], unbiased=True)
+    MovingStatistics(alone.net, unbiased=True).refresh(X8[:sum(case['batches'])], case['batches'][0])
     norm = alone.net.layers[1]
     np.testing.assert_allclose(norm.moving_mean, OF['bn.clean.running_mean'], rtol=1e-5)
     np.testing.assert_allclose(norm.moving_variance, OF['bn.clean.running_var'], rtol=1e-5)
@@ -127,7 +127,7 @@ def test_moving_statistics_of_deeper_layers_are_the_mean_over_batches_whatever_t
     batches = [until(x[i:i + 4], training=True).numpy() for i in range(0, 10, 4)]
     kept = net.layers[0].get_weights()
     net.layers[1].moving_mean.assign(np.full(3, 1e6))
-    refresh(net, x, 4)
+    MovingStatistics(net).refresh(x, 4)
     shares = [len(b) / 10 for b in batches]
     np.testing.assert_allclose(net.layers[4].moving_mean, sum(s * b.mean(0) for s, b in zip(shares, batches)),
                                rtol=1e-4, atol=1e-5)

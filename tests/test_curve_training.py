@@ -113,6 +113,21 @@ def runs(trained_runs):
     shutil.copytree(trained_runs, '.', dirs_exist_ok=True)
 
 
+@pytest.fixture(scope='module')
+def linear(tmp_path_factory, networks_are_shared):
+    """Two runs of an epoch, of linear networks."""
+    place = tmp_path_factory.mktemp('linear')
+    model = {'description': [['F', 10, {'act': False}]]}
+    for seed, name in enumerate('AB'):
+        core.run({**RUN, 'model': model, 'lr': 0.1, 'E': 1, 'seed': seed, 'log': str(place / name)})
+    return place
+
+
+@pytest.fixture
+def linear_runs(linear):
+    shutil.copytree(linear, '.', dirs_exist_ok=True)
+
+
 def measured(log, t=None, **changes):
     """Measures a point; returns what the summary says, and the directory that it is of."""
     core.run({**FGSM, 'log': log, 't': t, 'eval_log': 'out', **changes})
@@ -139,7 +154,7 @@ def test_along_a_trained_curve_the_loss_stays_orders_of_magnitude_below_the_stra
         for way in ('curve', 'straight'):
             assert res[way]['train_log_loss'][i] == pytest.approx(last['log_loss'], rel=1e-6)
             assert res[way]['test_acc'][i] == last['test_acc']
-        assert res['curve']['robust_acc'][i] == [measured(name)[0]['robust_accuracy']['0.1']]
+    assert res['curve']['robust_acc'][0] == [measured('A')[0]['robust_accuracy']['0.1']]
     middle, place = measured('curve', 0.5)
     assert middle['robust_accuracy']['0.1'] == res['curve']['robust_acc'][2, 0]
     stats = list(Workdir(place).read_history())[-1]['stats']
@@ -175,8 +190,9 @@ def test_the_points_at_the_ends_are_the_runs_bit_for_bit_and_those_between_have_
     assert measured(str(place)) == (numbers, place), 'it needs nothing but its directory'
 
 
-def test_a_killed_curve_goes_on_bit_for_bit_without_its_ends_and_is_repeated_by_like(runs, monkeypatch):
-    short = {**CURVE, 'ends': ['A', 'B'], 'ends_eid': ['last', 30], 'E': 3, 'model': {**CURVE['model'], 'bends': 2}}
+@pytest.mark.long
+def test_a_killed_curve_goes_on_bit_for_bit_without_its_ends_and_is_repeated_by_like(linear_runs, monkeypatch):
+    short = {**CURVE, 'ends': ['A', 'B'], 'ends_eid': ['last', 1], 'E': 3, 'model': {**CURVE['model'], 'bends': 2}}
     core.run({**short, 'log': 'whole'})
     with monkeypatch.context() as m, pytest.raises(Stop):
         die_in(m, 'replace', 3, before=True, of='state.npz.tmp')
@@ -190,19 +206,16 @@ def test_a_killed_curve_goes_on_bit_for_bit_without_its_ends_and_is_repeated_by_
     assert [end['run'] for end in ends] == ['A', 'B'] and len(ends[0]['sha256']) == 64
     shutil.copytree('A', 'B')
     for path in Path('B').glob('model-*'):
-        path.write_bytes(Path('curve/model-100.keras').read_bytes())
-    with pytest.raises(UserError, match='B .epoch 30. has other weights than when whole was trained'):
+        path.write_bytes(Path('whole/model-3.keras').read_bytes())
+    with pytest.raises(UserError, match='B .epoch 1. has other weights than when whole was trained'):
         core.run({'like': 'whole', 'log': 'other', 'gpu': 'cpu'})
 
 
 @pytest.mark.long
-def test_a_curve_is_trained_on_two_devices_as_on_one():
-    linear = {'arch': 'simple_sequential', 'model': {'description': [['F', 10, {'act': False}]]}}
-    for seed, name in enumerate('AB'):
-        core.run({**RUN, **linear, 'lr': 0.1, 'E': 1, 'seed': seed, 'log': name})
-    res = [core.run({**CURVE, 'ends': ['A', 'B'], 'E': 2, 'gpu': gpu, 'log': f'on {gpu}', 'model': {'opt': 'gd'},
-                     'lr': 0.1})['raw'][2]['stats'] for gpu in ('cpu', 'cpu,cpu')]
-    assert res[0] == pytest.approx(res[1], rel=1e-4)
+def test_a_curve_is_trained_on_two_devices_as_on_one(linear_runs):
+    found = [core.run({**CURVE, 'ends': ['A', 'B'], 'E': 2, 'gpu': gpu, 'log': f'on {gpu}', 'model': {'opt': 'gd'},
+                       'lr': 0.1})['raw'][2]['stats'] for gpu in ('cpu', 'cpu,cpu')]
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
 def test_the_grid_ends_at_1_and_the_released_one_where_it_did():

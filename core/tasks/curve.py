@@ -12,11 +12,11 @@ from models import Model, NumericalFailure, checks
 from models.attacks import ATTACKS, Attack
 from models.attacks.balls import BALLS
 from models.margins import log_losses, log_mean_exp
+from models.measures.moving_statistics import MovingStatistics
 from models.networks.curve import point
 
 from ..errors import UserError, about
 from ..flags import merge
-from ..points import put_point
 from ..session import Session
 from ..workdir import Workdir
 from .arguments import attack_arguments, budgets_of
@@ -77,18 +77,20 @@ class AlongCurve(Batches):
         super().prepare()
         self.batch_size = 1
 
-    def make(self, model: Model) -> tuple[Model, Model, Attack | None]:
-        """The curve, a network of the ends' kind, and what attacks that."""
+    def make(self, model: Model) -> tuple[Model, Model, MovingStatistics, Attack | None]:
+        """The curve, a network of the ends' kind, what computes its moving statistics, and what attacks it."""
         of = self.flags['model']['of']
         plain = self.session.new_model(merge({'task': 'curve', 'dataset': self.flags['dataset'], **of}))
         name = self.flags['attack_type'].name
-        return model, plain, ATTACKS[name](plain, **self.arguments) if self.budgets else None
+        attack = ATTACKS[name](plain, **self.arguments) if self.budgets else None
+        return model, plain, MovingStatistics(plain.net), attack
 
     def measure_batch(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
-        curve, plain, attack = self.at(eid, device)
+        curve, plain, statistics, attack = self.at(eid, device)
         (way, t), chain = self.points[start], self.flags['model'].get('chain', 'bezier')
-        put_point(plain, point(curve.weights(), chain, t, way == 'straight'), self.session.dataset.train[0],
-                  self._curve_batch, t in (0, 1))
+        plain.set_weights(point(curve.weights(), chain, t, way == 'straight'))
+        if t not in (0, 1):  # an end has its own
+            statistics.refresh(self.session.dataset.train[0], self._curve_batch)
         found: dict[str, Any] = {}
         for part in ('train', 'test'):
             found[f'{part}_log_loss'], found[f'{part}_acc'] = _measured(plain, *getattr(self.session.dataset, part))
