@@ -171,6 +171,19 @@ def test_along_a_trained_curve_the_loss_stays_orders_of_magnitude_below_the_stra
     assert all((again[way][name] == res[way][name]).all() for way in res if way != 't' for name in res[way])
 
 
+@pytest.mark.long
+def test_where_the_loss_is_not_finite_there_is_a_gap_and_a_line_says_so(runs, capsys):
+    net = keras.saving.load_model('curve/model-100.keras')
+    kernel = net.layers[-1].points[1][-1]
+    kernel.assign(np.full(kernel.shape, np.nan))
+    net.save('curve/model-100.keras')
+    res = core.run({**MEASURE, 'task': 'curve', 'log': 'curve', 'options': {'step': 0.5, 'straight': False}})[100]
+    assert np.isfinite(res['curve']['train_log_loss']).tolist() == [True, False, True]
+    assert 'note: along the curve the loss is not finite at 1 of 3 points' in capsys.readouterr().out
+    line = core.draw('figure-curve', 'curve').axes[0].lines[0].get_ydata()
+    assert np.isfinite(line).tolist() == [True, False, True]
+
+
 def test_the_points_at_the_ends_are_the_runs_bit_for_bit_and_those_between_have_statistics_of_their_own(runs, capsys):
     for t, name in ((0, 'A'), (1, 'B')):
         numbers, place = measured('curve', t)

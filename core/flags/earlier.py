@@ -176,7 +176,7 @@ def measured_epochs(workdir: Workdir, eid: int | str | list[int]) -> tuple[list[
     if eid != 'best' or not workdir.archived_epochs() or workdir.best_epoch() is not None:
         return archived_epochs(workdir, eid), None
     last = archived_epochs(workdir, 'last')
-    if workdir.is_ensemble():  # which has no other
+    if workdir.is_ensemble() or 'point' in workdir.read_flags():  # which have no other
         return last, None
     return last, (f"{workdir.path} has no best epoch, so the last that it archived is measured, {last[0]} "
                   "(archive=('best', 'val_acc'), say, keeps the best by a statistic when a run is trained)")

@@ -53,6 +53,9 @@ def along(curve: Workdir) -> Along:
                 for way in LOOKS if way in numbers}
         if all(len(values) == n for found in ways.values() for values in found.values()):
             return Along(np.array(numbers['t']), ways, numbers.get('budgets', []))
+    if curve.read_flags()['flags'].get('arch') != 'curve':
+        raise UserError(f'{curve.path} is no curve; ./run.sh exper-curve-digits --ends logs/A --ends logs/B trains one '
+                        'between two runs')
     raise UserError(f'{curve.path} was not measured along the curve yet: ./eval.sh eval-curve {curve.path} does that')
 
 
