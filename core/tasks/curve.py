@@ -21,14 +21,14 @@ from ..session import Session
 from ..workdir import Workdir
 from .arguments import attack_arguments, budgets_of
 from .attack import robust_accuracy
-from .parts import Batches
+from .parts import Parts
 from .telling import scientific
 
 WAYS = ('curve', 'straight')
 MEASURED = ('train_log_loss', 'train_acc', 'test_log_loss', 'test_acc')
 
 
-class AlongCurve(Batches):
+class AlongCurve(Parts):
     """Measures the networks at the points t = 0, step, 2 step, ... 1 of a curve, and of the straight line between its
     ends: the mean cross entropy and the accuracy of the training and the test set; with a budget (``eps`` or
     ``attack_eps_list``), the robust accuracy of the chosen images under the attack. Moving statistics are computed
@@ -47,9 +47,7 @@ class AlongCurve(Batches):
             step)`` has it in the code released with arXiv 2006.08403: it may lie beyond 1.
     """
 
-    progress = 'train_log_loss'
-    subject = 'the curve'
-    unit = 'point'
+    subject, counted, progress = 'the curve', 'point', 'train_log_loss'
     measures_curves = True
 
     def __init__(self, session: Session, step: float = 0.05, straight: bool = True, released: bool = False):
@@ -65,17 +63,16 @@ class AlongCurve(Batches):
         self.budgets = [eps for eps in budgets_of(self.flags) or () if eps > 0]
         self.arguments = attack_arguments(self.flags) if self.budgets else {}
 
-    def choose(self) -> None:
-        """Takes the images that are attacked; the units of work are points."""
-        super().choose()
-        self.attacked = self.images, self.labels
-        self.points = [(way, t) for way in self.ways for t in self.ts]
-        self.images = self.indices = self.labels = np.arange(len(self.points))
-
     def prepare(self) -> None:
         self._curve_batch = Workdir(self.flags['log']).read_flags()['flags']['B']
+        self.points = [(way, t) for way in self.ways for t in self.ts]
         super().prepare()
-        self.batch_size = 1
+
+    def starts(self) -> Sequence[int]:
+        return range(len(self.points))
+
+    def count(self) -> int:
+        return len(self.points)
 
     def make(self, model: Model) -> tuple[Model, Model, MovingStatistics, Attack | None]:
         """The curve, a network of the ends' kind, what computes its moving statistics, and what attacks it."""
@@ -85,7 +82,7 @@ class AlongCurve(Batches):
         attack = ATTACKS[name](plain, **self.arguments) if self.budgets else None
         return model, plain, MovingStatistics(plain.net), attack
 
-    def measure_batch(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
+    def measure_part(self, eid: int, start: int, device: str | None) -> Mapping[str, Any]:
         curve, plain, statistics, attack = self.at(eid, device)
         (way, t), chain = self.points[start], self.flags['model'].get('chain', 'bezier')
         plain.set_weights(point(curve.weights(), chain, t, way == 'straight'))
@@ -99,7 +96,7 @@ class AlongCurve(Batches):
         return {name: np.array(value, np.float64).reshape(1, *np.shape(value)[1:]) for name, value in found.items()}
 
     def _robust(self, attack: Attack, eid: int) -> list[float]:
-        x, y = self.attacked
+        x, y = self.images, self.labels
         parts = []
         for start in range(0, len(x), self.flags['attack_B']):
             batch = slice(start, start + self.flags['attack_B'])
@@ -124,7 +121,7 @@ class AlongCurve(Batches):
                 worst = int(np.nanargmax(loss))
                 numbers[way].update(greatest_log_loss=float(loss[worst]), greatest_at=self.ts[worst])
         if self.budgets:
-            numbers['budgets'], numbers['attacked'] = self.budgets, len(self.attacked[0])
+            numbers['budgets'], numbers['attacked'] = self.budgets, len(self.images)
         return res, numbers
 
     def describe(self, numbers: np.ndarray) -> str:
