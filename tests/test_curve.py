@@ -3,6 +3,8 @@ its README's) and against formulas."""
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -32,8 +34,9 @@ def curve(kind, chain, start='released'):
     ends = [lenet(name) for name in SETTINGS['end_points']]
     network = curve_network([end.network for end in ends], POINTS - 2, chain, start)
     if kind == 'bent':
-        for name, value in ours(WEIGHTS, 'init1').items():
-            network.weights[f'p{POINTS // 2}.{name}'].assign(value)
+        k, other = re.match(r'point (\d+) replaced by (\w+)', SETTINGS['bent']).groups()
+        for name, value in ours(WEIGHTS, other).items():
+            network.weights[f'p{k}.{name}'].assign(value)
     return network
 
 
@@ -60,7 +63,7 @@ def test_bends_begin_evenly_on_the_straight_line_and_as_released_backwards():
     np.testing.assert_allclose(found['released'], wanted['interpolated'])
     np.testing.assert_allclose(found['straight'], sorted(wanted['interpolated']))
     network = curve('init', 'bezier')
-    for k in (1, POINTS - 2):
+    for k in sorted({key.split('.')[1].removeprefix('point') for key in OF if key.startswith('init.point')}):
         for name, value in ours(OF, f'init.point{k}').items():
             np.testing.assert_allclose(network.weights[f'p{k}.{name}'], value, rtol=2e-6, atol=2e-7)
 
@@ -80,12 +83,14 @@ def test_logits_along_a_curve_are_the_released_ones_and_those_of_the_network_wit
 @pytest.mark.parametrize('kind, norm', [('init', 'linf'), ('bent', 'l2')])
 def test_pgd_on_a_point_of_a_curve_ends_where_the_released_one_does(kind, norm, eagerly):
     network, settings = curve(kind, 'bezier'), SETTINGS[f'attack_{norm}']
-    network.weights['t'].assign(0.3)
+    start, t = next(m.groups() for m in (
+        re.fullmatch(rf'({kind}\.bezier_t([\d.]+)\.pgd_{norm}\.)adv', key) for key in OF) if m)
+    network.weights['t'].assign(float(t))
     n, eps = len(OF['rand01']), settings['threshold']
     x, y, budgets = tf.constant(X[IMAGES]), tf.constant(Y[IMAGES]), tf.fill([n], np.float32(eps))
     attack = pgd(network.net, eps, settings['step_size'], settings['iter_num'], settings['order'], n)
     end = attack.perturb_from(attack.ball.start(x, budgets, tf.constant(OF['rand01'])), x, y, budgets).numpy()
-    of = {name: OF[f'{kind}.bezier_t0.3.pgd_{norm}.{name}'] for name in ('adv', 'logits')}
+    of = {name: OF[f'{start}{name}'] for name in ('adv', 'logits')}
     off = np.abs(end - of['adv'])
     assert (off <= 1e-5).mean() >= 0.995 and off.max() <= 2 * eps
     np.testing.assert_allclose(network.net(end), of['logits'], rtol=1e-4, atol=1e-4 * np.abs(of['logits']).max())
@@ -100,16 +105,16 @@ def normalising():
 
 def test_moving_statistics_at_a_point_are_the_released_ones():
     (case,) = [case for case in SETTINGS['batch_norm'] if case['attack'] is None]
-    ends = [normalising() for _ in range(2)]
-    network = curve_network([network_of(end) for end in ends])
+    chain, t, points = re.match(r'(\w+) t=([\d.]+), (\d+) points', case['coefficients']).groups()
+    network = curve_network([network_of(normalising()) for _ in range(2)], int(points) - 2)
     stored = [[OF[f'bn.point{k}.{name}'] for name in ('conv.kernel', 'bn.gamma', 'bn.beta', 'fc.kernel', 'fc.bias')]
-              for k in range(3)]
+              for k in range(int(points))]
     for variables, values in zip(curve_in(network.net).points, stored):
         for v, value in zip(variables, values):
             v.assign(value)
     at = {name: v.numpy() for name, v in network.weights.items()}
     alone = models.Model(normalising(), models.TrainMode.NORMAL)
-    alone.set_weights(point(at, 'bezier', 0.4))
+    alone.set_weights(point(at, chain, float(t)))
     MovingStatistics(alone.net, unbiased=True).refresh(X8[:sum(case['batches'])], case['batches'][0])
     norm = alone.net.layers[1]
     np.testing.assert_allclose(norm.moving_mean, OF['bn.clean.running_mean'], rtol=1e-5)
