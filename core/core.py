@@ -7,12 +7,14 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 from models.types import did_you_mean, shown
 
+from .curves import NAME as CURVE, with_ends
 from .datasets import remembered
 from .devices import use_device
 from .ensembles import Ensemble
@@ -20,6 +22,7 @@ from .errors import UserError
 from .flags import EVALUATIONS, PLACES, RECORDED_FLAGS, apply_setting, checked, merge
 from .flags.earlier import evaluated_flags, repeated_flags, resumed_flags
 from .flags.likes import resolved
+from .points import Point, points_of
 from .session import Session
 from .tasks import task_class
 from .tasks.base import Evaluation, Task
@@ -35,7 +38,8 @@ class Core(Session):
     directory of its own, ``<run>/<config>/<date>``. With ``eval_log`` these directories are ``<eval_log>/<run>``, where
     the run is called by as much of the end of its path as tells it from the others, so that the same command goes on
     with what it began. With ``ensemble`` they are measured as one network, which has a directory of its own, see
-    ``ensembles``; and a task that compares runs takes all of them. A network is trained in one directory.
+    ``ensembles``; and a task that compares runs takes all of them. Of a curve a point is measured, ``t``, which has a
+    directory of its own, too, see ``points``. A network is trained in one directory.
 
     Args:
         flags: the config file's FLAGS.
@@ -62,9 +66,10 @@ class Core(Session):
         given = {**flags, **(overrides or {})}
         asked = {**given, **dict(settings)}
         asked.update({name: checked(name, asked[name]) for name in
-                      ('task', 'log', 'eval_log', 'resume', 'like', 'ensemble', 'eid') if asked.get(name) is not None})
+                      ('task', 'log', 'eval_log', 'resume', 'like', 'ensemble', 'eid', 't')
+                      if asked.get(name) is not None})
         self.runs: list[Core] = []
-        self.ensemble: Ensemble | None = None
+        self.derived: list[Ensemble | Point] = []
         if isinstance(logs := asked.get('log'), list) and (joined := self._joined(logs, asked)):
             overrides, settings = {**(overrides or {}), **joined}, _without_log(settings)
             given, asked = {**given, **joined}, {**asked, **joined}
@@ -75,9 +80,15 @@ class Core(Session):
             super().__init__({**first.flags, 'log': logs, 'eval_log': asked.get('eval_log')}, name, first.config,
                              first.log_frame0_given)
             return
+        if asked.get('task') in ('train_peek', *EVALUATIONS) and isinstance(asked.get('log'), str):
+            points, places = points_of(asked, task_class(asked['task']))
+            self.derived += points
+            overrides, settings = {**(overrides or {}), **places}, _without_log(settings) if places else settings
+            given, asked = {**given, **places}, {**asked, **places}
         recorded = {}
         if asked.get('task') in ('train_peek', *EVALUATIONS):
-            recorded = self.ensemble.recorded_flags() if self.ensemble else evaluated_flags(asked.get('log'))
+            own = [made for made in self.derived if str(made.place.path) == asked['log']]
+            recorded = own[0].recorded_flags() if own else evaluated_flags(asked.get('log'))
             given = {**recorded, **given}
         if asked.get('task') in EVALUATIONS:
             earlier = earlier_flags(asked.get('eval_log'), name, flags, {**(overrides or {}), **dict(settings)})
@@ -88,6 +99,8 @@ class Core(Session):
             given, settings = resumed_flags(asked['resume'], flags, overrides or {}, settings), ()
         for key, value in settings:
             apply_setting(given, key, value)
+        if (given.get('task') or 'train') == 'train' and (given.get('arch') == CURVE or given.get('ends')):
+            given = with_ends(given)
         try:
             merged = merge(given)
         except UserError as e:
@@ -116,8 +129,8 @@ class Core(Session):
                                                 'others': list(logs[1:])}}
         if not asked.get('ensemble'):
             return {}
-        self.ensemble = Ensemble(logs, asked.get('eid', 'last'), asked['ensemble'])
-        return {'log': str(self.ensemble.place.path)}
+        self.derived = [Ensemble(logs, asked.get('eid', 'last'), asked['ensemble'])]
+        return {'log': str(self.derived[0].place.path)}
 
     @staticmethod
     def _of_each(logs: Sequence[str], asked: Mapping[str, Any], flags: Mapping[str, Any],
@@ -147,18 +160,20 @@ class Core(Session):
         with self.devices.joined(self._again), self._printing_once():
             self._agree()
             if not self.runs:
-                if self.ensemble is None:
-                    return _task(self).run()
-                with remembered():
-                    self.ensemble.make(self.devices)
-                    return _task(self).run()
+                return self._alone()
             return {core.flags['log']: self._run_one(core) for core in self.runs}
+
+    def _alone(self) -> dict[Any, Any]:
+        with remembered() if self.derived else nullcontext():
+            for derived in self.derived:
+                derived.make(self.devices)
+            return _task(self).run()
 
     def _run_one(self, core: Core) -> dict[Any, Any]:
         core.devices = self.devices
         core._agree()
         try:
-            return _task(core.with_flags(core.flags)).run()  # of a copy, which takes its network with it
+            return copy(core)._alone()  # which takes its network with it
         except UserError as e:
             raise type(e)(f"{core.flags['log']}: {e}") from None
 

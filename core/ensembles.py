@@ -88,6 +88,9 @@ class Ensemble:
     def _member(self, log: str, eid: Any) -> Member:
         flags = merge({'task': 'certify', **evaluated_flags(log)})
         run = Workdir(log)
+        if flags['arch'] == 'curve':
+            raise UserError(f'{log} is a curve; name points of it: ./eval.sh eval-... {log} --set t=0.3 makes the '
+                            'directory of one')
         eids, note = measured_epochs(run, eid)
         if len(eids) != 1:
             raise UserError(f'an ensemble takes one epoch of each run, not {len(eids)} of {log}; eid is one epoch, '

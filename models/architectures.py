@@ -10,6 +10,7 @@ import numpy as np
 
 from .model import Model
 from .networks.by_width import lenet, resnet18, vgg16
+from .networks.curve import curve_network
 from .networks.ensemble import ensemble_network
 from .networks.keras_network import network_of
 from .networks.network import Network
@@ -36,14 +37,37 @@ def ensemble_of(input_shape: Sequence[int], members: Sequence[Mapping[str, Any]]
             isinstance(m, Mapping) and isinstance(m.get('model'), Mapping) for m in members):
         raise ValueError("members must be a list of dictionaries such as {'arch': 'lenet', 'model': {'width': 4}}, not "
                          f'{shown(members)}')
-    networks = []
-    for member, of_member in zip(members, np.random.SeedSequence(seed).spawn(len(members))):
-        description = dict(member['model'])
-        if isinstance(mode := description.get('bias_mode'), str):  # as a record has it
-            description['bias_mode'] = lookup('bias_mode', mode, BiasMode.__members__)
-        made = _network(member.get('arch'), input_shape, int(of_member.generate_state(1)[0]), description)[0]
-        networks.append(made if isinstance(made, Network) else network_of(made))
-    return ensemble_network(networks)
+    seeds = np.random.SeedSequence(seed).spawn(len(members))
+    return ensemble_network([_described(member, input_shape, own) for member, own in zip(members, seeds)])
+
+
+def curve_of(input_shape: Sequence[int], of: Mapping[str, Any], bends: int = 1, chain: str = 'bezier',
+             start: str = 'straight', t: float = 0.5, seed: int | None = None) -> Network:
+    """A curve between two networks of an architecture; see ``networks.curve``.
+
+    Args:
+        input_shape: (height, width, channels) of an image.
+        of: of the networks, a dictionary: their 'arch', a name of ``ARCHITECTURES``, and their 'model', what a config
+            file gives.
+        bends, chain, start, t: see ``networks.curve.curve_network``.
+        seed: of the ends' initial weights, which differ; None for fresh ones.
+
+    Raises:
+        ValueError: a description that is not such, or of a network that no curve joins.
+    """
+    if not isinstance(of, Mapping) or not isinstance(of.get('model'), Mapping):
+        raise ValueError("of must be a dictionary such as {'arch': 'lenet', 'model': {'width': 4}}, not " + shown(of))
+    ends = [_described(of, input_shape, own) for own in np.random.SeedSequence(seed).spawn(2)]
+    return curve_network(ends, bends, chain, start, t)
+
+
+def _described(of: Mapping[str, Any], input_shape: Sequence[int], seed: np.random.SeedSequence) -> Network:
+    """A network within another, of its 'arch' and 'model'."""
+    description = dict(of['model'])
+    if isinstance(mode := description.get('bias_mode'), str):  # as a record has it
+        description['bias_mode'] = lookup('bias_mode', mode, BiasMode.__members__)
+    made = _network(of.get('arch'), input_shape, int(seed.generate_state(1)[0]), description)[0]
+    return made if isinstance(made, Network) else network_of(made)
 
 
 ARCHITECTURES: dict[str, Callable[..., Network | keras.Model]] = {
@@ -54,6 +78,7 @@ ARCHITECTURES: dict[str, Callable[..., Network | keras.Model]] = {
     'vgg16': vgg16,
     'resnet18': resnet18,
     'ensemble': ensemble_of,
+    'curve': curve_of,
 }
 """Architecture names, for the flag ``arch``. Each is a function of the shape of an image, (height, width, channels), of
 the ``seed`` of the initial weights, and of what a config file gives in ``model``, to a ``Network`` or a Keras model."""

@@ -65,6 +65,20 @@ class Batch:
         outside of one, fresh ones."""
         return tf.random.uniform(tf.shape(x)) if self.whole is None else self.uniform(x.shape[1:])
 
+    def common_uniform(self, stream: int = 0) -> tf.Tensor:
+        """A random number, uniform in [0, 1), float32: one for the whole batch, on one device as on several; outside of
+        a training step a fresh one."""
+        if self._common_seed is None:
+            return tf.random.uniform([])
+        return tf.random.stateless_uniform([], tf.random.fold_in(self._common_seed, stream))
+
+    def assign(self, variable: tf.Variable, value: tf.Tensor) -> None:
+        """Gives a variable a value, which is the same on every device, now."""
+        if self.replicas is None:
+            variable.assign(value)
+        else:
+            self.replicas.assign(variable, value)
+
     def mean(self, values: tf.Tensor) -> tf.Tensor:
         """The mean of values [n], one for each image, over the whole batch; the same on every device."""
         replicas, whole = self._in_a_step()

@@ -79,4 +79,10 @@ def replaced_methods(layer: keras.Layer) -> list[str]:
 def differs_in_training(net: keras.Model) -> bool:
     """Whether the network has layers that compute something else in training."""
     return any(isinstance(layer, keras.layers.BatchNormalization) or (
-        hasattr(layer, 'seed_generator') and getattr(layer, 'rate', True)) for layer in net._flatten_layers())
+        hasattr(layer, 'seed_generator') and getattr(layer, 'rate', True)) for layer in all_layers(net))
+
+
+def all_layers(net: keras.Model) -> list[keras.Layer]:
+    """The layers of a network and of those in it, and of a network that a layer runs with other weights than its own;
+    of the last, Keras does not know."""
+    return [layer for own in net._flatten_layers() for layer in (own, *getattr(own, 'inner_layers', list)())]

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from . import margins
+from .chains import all_layers
 from .in_graphs import graph_function, loops_in_graph
 from .replicas import Replicas
 from .types import NumericalFailure
@@ -30,7 +31,7 @@ class Statistics:
 
     def _prepare_statistics(self) -> None:
         self._evaluate: dict[tuple[Any, ...], Callable[..., Any]] = {}
-        sizes = [_floats(t) for layer in self.net._flatten_layers() for node in layer._inbound_nodes
+        sizes = [_floats(t) for layer in all_layers(self.net) for node in layer._inbound_nodes
                  for t in node.output_tensors]
         self.eval_batch = max(1, EVAL_BYTES // (4 * max(sizes, default=_floats(self.net.outputs[0]))))
 

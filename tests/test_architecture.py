@@ -21,12 +21,12 @@ MODELS = ['types', '_tensorflow', 'in_graphs', 'checks', 'registry', 'logits', '
           'margin_losses', 'climbed_losses', 'margins', 'replicas', 'schedules', 'schedule_ends', 'torch_optimizers',
           'optimizers', 'augmentation', 'batch', 'chains', 'measures', 'measures.homogeneity', 'networks',
           'networks.initializers', 'networks.network', 'networks.simple_sequential', 'networks.residual',
-          'networks.by_width', 'networks.wide_residual', 'networks.ensemble', 'networks.keras_network', 'stored',
-          'statistics', 'steps', 'model', 'architectures', 'torch_weights', 'measures.spectral',
-          'measures.certificate', 'measures.kkt', 'measures.samples', 'measures.lanczos', 'measures.curvature',
-          'measures.hessian', 'measures.directions', 'measures.scanner', 'measures.scan', 'measures.likeness',
-          'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks',
-          'keras_objective']
+          'networks.by_width', 'networks.wide_residual', 'networks.ensemble', 'networks.curve',
+          'networks.keras_network', 'stored', 'statistics', 'steps', 'model', 'architectures', 'torch_weights',
+          'measures.spectral', 'measures.certificate', 'measures.kkt', 'measures.samples', 'measures.lanczos',
+          'measures.curvature', 'measures.moving_statistics', 'measures.hessian', 'measures.directions',
+          'measures.scanner', 'measures.scan', 'measures.likeness', 'keras_samples', 'keras_optimizers', 'keras_fit',
+          'keras_callbacks', 'keras_objective']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'step_starts', 'loss_pgd',
@@ -39,15 +39,16 @@ CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.loc
         'datasets', 'subsets', 'provenance', 'tensorboard', 'tasks', 'flags.flag', 'flags.table', 'flags.merging',
         'flags.described', 'flags', 'flags.earlier', 'flags.likes', 'flags.doc', 'progress', 'sweeps',
         'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting', 'plotting.labels',
-        'plotting.transfer', 'plotting.tables', 'plotting.attacked', 'plotting.seeds', 'plotting.scans', 'robustbench',
-        'session', 'derived', 'imported', 'trained', 'tasks.records', 'tasks.overfitting', 'tasks.telling',
-        'tasks.epochs', 'tasks.replay', 'tasks.arguments', 'tasks.begun', 'ensembles', 'tasks.base', 'tasks.parts',
-        'tasks.health', 'tasks.attack', 'tasks.union', 'tasks.ends', 'tasks.transfer', 'tasks.certify',
-        'tasks.generate', 'tasks.compare', 'tasks.kkt', 'tasks.hessian', 'tasks.directions', 'tasks.scan',
-        'tasks.perturb', 'tasks.monitors.base', 'tasks.monitors.kinds', 'tasks.monitors.pgd', 'tasks.monitors',
-        'tasks.train', 'tasks.train_peek', 'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch',
-        'sweeps.grid', 'sweeps.plan', 'sweeps.jobs', 'sweeps.clock', 'sweeps.hands', 'sweeps.listing',
-        'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
+        'plotting.transfer', 'plotting.tables', 'plotting.attacked', 'plotting.curves', 'plotting.seeds',
+        'plotting.scans', 'robustbench', 'session', 'derived', 'imported', 'trained', 'tasks.records',
+        'tasks.overfitting', 'tasks.telling', 'tasks.epochs', 'tasks.replay', 'tasks.arguments', 'tasks.begun',
+        'ensembles', 'curves', 'points', 'tasks.base', 'tasks.parts', 'tasks.health', 'tasks.attack', 'tasks.union',
+        'tasks.ends', 'tasks.transfer', 'tasks.certify', 'tasks.generate', 'tasks.compare', 'tasks.kkt', 'tasks.curve',
+        'tasks.hessian', 'tasks.directions', 'tasks.scan', 'tasks.perturb', 'tasks.monitors.base',
+        'tasks.monitors.kinds', 'tasks.monitors.pgd', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
+        'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan',
+        'sweeps.jobs', 'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running', 'cli.sweep_app',
+        'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 
@@ -128,7 +129,7 @@ def test_an_objective_imports_what_objectives_have_in_common_and_models_know_no_
         assert inner <= set(OBJECTIVES[:i]) | others, name
         assert {n for n in imports(files[name]) if n.startswith('..')} <= {
             '..types', '..checks', '..chains', '..losses', '..margin_losses', '..logits', '..batch', '..schedules',
-            '..attacks.an_pgd', '..attacks.balls', '..attacks.base', '..attacks.loss_pgd'}, name
+            '..attacks.an_pgd', '..attacks.balls', '..attacks.base', '..attacks.loss_pgd', '..networks.curve'}, name
     for path in modules('models', ('objectives',)).values():
         assert not any('objectives' in n for n in imports(path)), path.name
 
@@ -167,7 +168,11 @@ def test_the_originals_experiments_are_all_there():
 @pytest.mark.long(after=2)
 @pytest.mark.parametrize('path', EXPERIMENTS, ids=lambda p: p.stem)
 def test_an_experiment_is_a_flags_dictionary_that_builds(path):
-    flags = merge(resolved(runpy.run_path(str(path))['FLAGS'], path.parent))
+    flags = resolved(runpy.run_path(str(path))['FLAGS'], path.parent)
+    if flags.get('arch') == 'curve':  # network and data are those of its ends
+        flags['dataset'] = 'mnist' if 'mnist' in path.stem else 'digits'
+        flags['model'] = {**flags['model'], 'of': {'arch': 'lenet', 'model': {'width': 1}}}
+    flags = merge(flags)
     scheduler_of(flags['lr']), archiver_of(flags['archive'])
     shape = {'mnist': (28, 28, 1), 'cifar10': (32, 32, 3), 'digits': (8, 8, 1)}[flags['dataset']]
     model = build_model(flags['arch'], shape, flags['train_mode'], **flags['model'])

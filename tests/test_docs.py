@@ -21,7 +21,7 @@ from core.tasks.arguments import attack_arguments, refuse_attack_flags, transfer
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
 FOLDERS = {'./run.sh': 'experiments', './eval.sh': 'evals', './plot.sh': 'figures'}
-OPTIONS = {'experiments': {'gpu', 'seed', 'set', 'resume', 'like', 'log', 'data_dir', 'help'},
+OPTIONS = {'experiments': {'gpu', 'seed', 'set', 'resume', 'like', 'log', 'ends', 'data_dir', 'help'},
            'sweeps': {'gpu', 'seed', 'set', 'log', 'data_dir', 'list', 'help'},
            'evals': {'gpu', 'seed', 'set', 'log', 'eval_log', 'data_dir', 'help'},
            'figures': {'out', 'format', 'watch', 'help'}}
@@ -52,7 +52,11 @@ def flags_of(command: Command, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_experiment(command: Command) -> None:
-    flags = flags_of(command, flags_in('experiments', command.words[0]))
+    given = flags_in('experiments', command.words[0])
+    if given.get('arch') == 'curve':  # network and data are those of its ends
+        assert len(command.given('ends')) in (0, 2)
+        given = {**given, 'dataset': 'digits', 'model': {**given['model'], 'of': {'arch': 'lenet', 'model': {}}}}
+    flags = flags_of(command, given)
     frame = flags['log_frame0'] if flags['train_mode'].name == 'USE_FRAME' else None
     objective_from(flags, scheduler_of(flags['lr'], frame)), archiver_of(flags['archive'])
 

@@ -16,7 +16,7 @@ from ..flags import parse_setting
 from ..flags.likes import resolved
 from .command_line import parse
 
-_PASSED_ON = ('log', 'eval_log', 'resume', 'like', 'gpu', 'data_dir', 'seed')
+_PASSED_ON = ('log', 'ends', 'eval_log', 'resume', 'like', 'gpu', 'data_dir', 'seed')
 
 
 def run(flags: Mapping[str, Any]) -> dict[Any, Any]:
@@ -49,6 +49,8 @@ def _define() -> None:
     absl_flags.DEFINE_multi_string(
         'log', None, 'working directory (default: a new logs/<config>/<date>); may be repeated, to measure several '
         'runs', **of_main)
+    absl_flags.DEFINE_multi_string('ends', None, "a run's working directory; twice, for the runs that a curve joins",
+                                   **of_main)
     absl_flags.DEFINE_integer('seed', None, 'of weights and permutations (default: fresh, and recorded)', **of_main)
     absl_flags.DEFINE_multi_string(
         'set', [], 'key=value, overrides a flag of the config file; may be repeated, and dotted keys reach into '

@@ -47,6 +47,9 @@ def source_flags(source: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     if about.get('sha256', about['name']) != about_it.get('sha256', about_it['name']):
         raise UserError(f"the source {source} was trained on the data set {theirs['dataset']}, and {flags['log']} on "
                         f"{flags['dataset']}; choose a source of the same data set")
+    if theirs['arch'] == 'curve':
+        raise UserError(f'the source {source} is a curve; name a point of it: ./eval.sh eval-... {source} --set t=0.3 '
+                        'makes its directory')
     return theirs
 
 
@@ -100,7 +103,7 @@ def differing_flags(log: str, flags: Mapping[str, Any]) -> str | None:
         log: the run's working directory.
         flags: the evaluation's.
     """
-    its, ours = _shaping(merge({'task': flags['task'], 'lr': 0.1, **evaluated_flags(log)})), _shaping(flags)
+    its, ours = shaping(merge({'task': flags['task'], 'lr': 0.1, **evaluated_flags(log)})), shaping(flags)
     for name, here in ours.items():
         was = its.get(name)
         if was == here:
@@ -114,7 +117,7 @@ def differing_flags(log: str, flags: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _shaping(flags: Mapping[str, Any]) -> dict[str, Any]:
+def shaping(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The flags that the network's layers, and the images that they take, depend on, defaults included."""
     no_layers = ('init',)
     parameters = arguments_of(ARCHITECTURES[flags['arch']])
@@ -173,7 +176,7 @@ def measured_epochs(workdir: Workdir, eid: int | str | list[int]) -> tuple[list[
     if eid != 'best' or not workdir.archived_epochs() or workdir.best_epoch() is not None:
         return archived_epochs(workdir, eid), None
     last = archived_epochs(workdir, 'last')
-    if workdir.is_ensemble():  # which has no other
+    if workdir.is_ensemble() or 'point' in workdir.read_flags():  # which have no other
         return last, None
     return last, (f"{workdir.path} has no best epoch, so the last that it archived is measured, {last[0]} "
                   "(archive=('best', 'val_acc'), say, keeps the best by a statistic when a run is trained)")

@@ -137,6 +137,19 @@ def paths(value: Any) -> Any:
     return found if len(found) > 1 else found[0]
 
 
+def two_of(check: Check) -> Callable[[Any], list[Any]]:
+    """Two of what passes a check, in a list."""
+    def check_both(value):
+        first, second = list_of(check)(value)
+        return [first, second]
+    return check_both
+
+
+def one_or_two(check: Check) -> Check:
+    """What passes a check, or two of it in a list."""
+    return lambda value: two_of(check)(value) if isinstance(value, (list, tuple)) else check(value)
+
+
 def source(value: Any) -> str:
     """A path, or '' in a config file, for one that is yet to be named."""
     return '' if isinstance(value, str) and value == '' else path(value)

@@ -25,6 +25,7 @@ from .flag import (
     member,
     name_in,
     number,
+    one_or_two,
     optional,
     part_of_set,
     path,
@@ -32,6 +33,7 @@ from .flag import (
     source,
     switch,
     switch_or_path,
+    two_of,
 )
 
 _registered_types: dict[str, Enum] = {}
@@ -81,13 +83,14 @@ FLAGS: dict[str, Flag] = {
     'arch': Flag(
         'simple_sequential', name_in(ARCHITECTURES), lambda: listed(ARCHITECTURES),
         'the architecture: layers in a row, a residual network, a wide residual one as others have released, or one by '
-        'its width; `ensemble` is several of these as one', recorded=True),
+        'its width; `ensemble` is several of these as one, `curve` the way from one to another', recorded=True),
     'model': Flag(
         None, instance(dict), "a dictionary with the network's description",
         'of `simple_sequential`: `description`, `bias_mode`, `init`, `act_type` (`relu`, `linear`, `relu2`); of '
         '`residual`: `widths`, `repeats`, `batch_norm`, `num_labels`, `bias_mode`, `init`; of `wide_residual`: '
         '`depth`, `widen`, `num_labels`, `standardise`, `init`; of `ensemble`: `members`, a list of dictionaries of '
-        '`arch` and `model`; of all: `weight_decay`, `opt`, `schedule`, `clip_norm`',
+        '`arch` and `model`; of `curve`: `of`, one such dictionary, `bends`, `chain`, `start`, `t`; of all: '
+        '`weight_decay`, `opt`, `schedule`, `clip_norm`',
         recorded=True),
     'train_mode': Flag(
         TrainMode.NORMAL, member(TrainMode), listed(TrainMode.__members__),
@@ -100,7 +103,7 @@ FLAGS: dict[str, Flag] = {
         'cross-entropy', instance(str, dict, list, tuple),
         "an objective's name, a dictionary of its 'type' and arguments, or a list of such",
         "what training minimises: `'cross-entropy'`, `'large-margin'`, `'large-margin-released'`, `'mma'`, "
-        "`'adversarial'`, `'fgsm-rs'`, `'n-fgsm'`, `'free'`, or a weighted sum of several"),
+        "`'adversarial'`, `'fgsm-rs'`, `'n-fgsm'`, `'free'`, `'curve'`, or a weighted sum of several"),
     'augment': Flag(
         None, optional(name_in(AUGMENTATIONS)), lambda: f"None, or {' or '.join(map(repr, AUGMENTATIONS))}",
         'how training changes images: `crop-flip` shifts and mirrors them'),
@@ -148,6 +151,10 @@ FLAGS: dict[str, Flag] = {
     'eid': Flag(
         'last', epochs, "an epoch, a list of epochs, 'last', 'best' or 'all'",
         "the archived epochs that are measured, or trained on from; 'best' is the last of a run that keeps no best"),
+    't': Flag(
+        None, optional(number(0, high=1)), 'a number from 0 to 1',
+        'of a curve that is measured, the point: the network with the weights there has a directory of its own beside '
+        "the curve's"),
     'ensemble': Flag(
         False, switch_or_path, 'True or False, or a directory',
         'whether several runs that are measured are one network, which predicts by their mean probability; its '
@@ -203,6 +210,12 @@ FLAGS: dict[str, Flag] = {
     'source_eid': Flag(
         'last', epoch_or_last, "an epoch, 'last' or 'best'",
         'its epoch'),
+    'ends': Flag(
+        None, optional(two_of(path)), "a list of two runs' working directories",
+        'of a curve, the runs that it joins; network and data are theirs'),
+    'ends_eid': Flag(
+        'last', one_or_two(epoch_or_last), "an epoch, 'last' or 'best', or a list of two of these",
+        'their epochs'),
     'init_weights': Flag(
         None, optional(path), 'the path of an .npz file',
         'the weights to start from'),

@@ -19,6 +19,7 @@ EVALUATIONS: dict[str, Any] = {
     'attack': 'core.tasks.attack.Attacking',
     'certify': 'core.tasks.certify.Certify',
     'compare': 'core.tasks.compare.Compare',
+    'curve': 'core.tasks.curve.AlongCurve',
     'generate': 'core.tasks.generate.Generate',
     'hessian': 'core.tasks.hessian.WatchHessian',
     'kkt': 'core.tasks.kkt.WatchKKT',

@@ -109,7 +109,7 @@ class Training:
             with self._interrupts.held():
                 self._save()
         self._tell.ended(self.workdir, self.records[self._eid], self._attempts, str(self.flags.get('dataset')),
-                         len(self.dataset[0][0]))
+                         len(self.dataset[0][0]), self.flags.get('arch') == 'curve')
         return {'flags': self.flags, 'raw': dict(self.records)}
 
     def _last_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:

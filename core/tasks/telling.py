@@ -58,7 +58,8 @@ class Original:
         """A model was archived, or res updated."""
         progress.say(f'{path} {how}')
 
-    def ended(self, workdir: Workdir, info: EpochInfo, attempts: int, dataset: str, images: int) -> None:
+    def ended(self, workdir: Workdir, info: EpochInfo, attempts: int, dataset: str, images: int,
+              is_curve: bool = False) -> None:
         """The run has all of its epochs.
 
         Args:
@@ -67,6 +68,7 @@ class Original:
             attempts: how many the epochs took.
             dataset: its name.
             images: how many there are to train on.
+            is_curve: whether the network is a curve between two others.
         """
 
 
@@ -118,14 +120,15 @@ class Brief(Original):
     def written(self, path: Path, how: str) -> None:
         pass
 
-    def ended(self, workdir: Workdir, info: EpochInfo, attempts: int, dataset: str, images: int) -> None:
+    def ended(self, workdir: Workdir, info: EpochInfo, attempts: int, dataset: str, images: int,
+              is_curve: bool = False) -> None:
         stats, (name, value) = info['stats'], margin(info['stats'])
         progress.say('\n'.join([
             f'{workdir.path}',
             f"{info['eid']} epochs, {attempts} attempts; accuracy {100 * stats['acc']:.2f} %, on the test set "
             f"{100 * stats['test_acc']:.2f} %",
             f'loss {scientific(log_loss(info))}, {name} {value:.3e}',
-            *commands(workdir.path, dataset, images)]))
+            *commands(workdir.path, dataset, images, is_curve)]))
 
 
 def teller(block: bool) -> Original:
@@ -156,15 +159,18 @@ def margin(stats: Mapping[str, float]) -> tuple[str, float]:
     return ('normalised margin', normalised) if math.isfinite(normalised) else ('margin', float(stats['q_min']))
 
 
-def commands(path: Path, dataset: str, images: int) -> list[str]:
+def commands(path: Path, dataset: str, images: int, is_curve: bool = False) -> list[str]:
     """The commands that draw a run and that measure the distances which the figure then shows, too.
 
     Args:
         path: the run's directory.
         dataset: the name of its data set.
         images: how many there are to train on.
+        is_curve: whether the network is a curve, which is measured along all of it.
     """
     log = shlex.quote(str(path))
+    if is_curve:
+        return [f'./eval.sh eval-curve {log}', f'./plot.sh figure-curve {log}']
     measure, last = ('eval-final-mnist-l2-fast', ' --set eid=last') if dataset == 'mnist' else (
         'eval-quickstart-digits', '')
     few = f' --set attack_N={FEW}' if images > MANY else ''

@@ -14,6 +14,7 @@ from models.objectives import Objective
 from models.schedule_ends import note_on_end
 
 from .. import progress
+from ..curves import put_ends
 from ..errors import UserError, about
 from ..flags import archiver_of, objective_from, scheduler_of
 from ..flags.earlier import different_versions
@@ -42,7 +43,7 @@ class Train(Task):
             flags['E'] = -(-flags['steps'] // session.model.steps_of(len(session.dataset.train[1]), flags['B']))
         settings = TrainingSettings(**{k: flags[k] for k in TrainingSettings.__dataclass_fields__})
         resume = flags['resume'] is not None
-        record = {**session.record(), 'config': session.config}
+        record = {**session.record(), 'config': session.config, **self._ends}
         workdir = session.directory(lambda: Workdir(flags['log']) if resume else Workdir.create(
             flags['log'], Path('logs') / session.name))
         flags['log'] = str(workdir.path)
@@ -82,6 +83,7 @@ class Train(Task):
                 objective.layers(model.net)  # refuses a network before anything is written
                 model.minimise(objective, len(session.dataset.train[1]), flags['B'])
         self._compare_with_schedules(objective)
+        self._ends = put_ends(session) if flags['ends'] is not None and not self._has_state() else {}
         if flags['init_weights'] is not None:
             load_initial_weights(model, flags['init_weights'])
         monitors = Monitors(session, flags['monitors'])
@@ -90,6 +92,10 @@ class Train(Task):
                             *monitors.statistics()])
         self._require_finite_start()
         return scheduler, archiver, permutations_of(session), monitors
+
+    def _has_state(self) -> bool:
+        """Whether the run is gone on with from weights of its own."""
+        return self.flags['resume'] is not None and Workdir(self.flags['resume']).state_path.exists()
 
     def _compare_with_schedules(self, objective: Objective | None) -> None:
         """Notes which schedules end before the run does, or after it.

@@ -12,6 +12,7 @@ from ..types import shown
 from .adversarial import Adversarial
 from .base import Objective
 from .cross_entropy import CrossEntropy
+from .curve import Curve
 from .fgsm_rs import FGSMRS
 from .free import Free
 from .large_margin import Distances, LargeMargin, boundary_distances, large_margin_losses
@@ -31,6 +32,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     'n-fgsm': NFGSM,
     'free': Free,
     'mma': MMA,
+    'curve': Curve,
 }
 """Names of objectives, for config files."""
 for _kind in (*OBJECTIVES.values(), Weighted):
@@ -43,7 +45,7 @@ def objective_of(description: Any) -> Objective:
     Args:
         description: a name of ``OBJECTIVES``; a dictionary with the name as 'type' and the class's arguments, such as
             ``{'type': 'large-margin', 'gamma': 0.5}``; or a list of such dictionaries, each with a 'weight' (1 if it
-            has none), for ``Weighted``.
+            has none), for ``Weighted``. The 'of' of a 'curve' is such a description, or else the cross entropy.
 
     Raises:
         ValueError: it describes none; an unknown name or argument.
@@ -63,18 +65,22 @@ def objective_of(description: Any) -> Objective:
     if not isinstance(description, Mapping) or 'type' not in description:
         raise ValueError(f"an objective is a name, a dictionary with a 'type', or a list of these, not "
                          f"{shown(description)}; names are {', '.join(OBJECTIVES)}")
+    if description['type'] == 'curve':
+        description = {**description, 'of': objective_of(description.get('of', 'cross-entropy'))}
     return make(OBJECTIVES, description, 'objective')
 
 
 def adversarial_part(objective: Any) -> Adversarial | None:
-    """What of an objective trains against perturbations within a budget: itself, the first such term of a sum, or
-    None."""
+    """What of an objective trains against perturbations within a budget: itself, the first such term of a sum, what a
+    curve trains at its points, or None."""
+    if isinstance(objective, Curve):
+        return adversarial_part(objective.of)
     terms = [term for _, term in objective.terms] if isinstance(objective, Weighted) else [objective]
     return next((term for term in terms if isinstance(term, Adversarial)), None)
 
 
 __all__ = [
-    'Adversarial', 'CrossEntropy', 'Distances', 'FGSMRS', 'ForwardPass', 'Free', 'LargeMargin', 'MMA', 'NFGSM',
+    'Adversarial', 'CrossEntropy', 'Curve', 'Distances', 'FGSMRS', 'ForwardPass', 'Free', 'LargeMargin', 'MMA', 'NFGSM',
     'OBJECTIVES', 'Objective', 'ReleasedLargeMargin', 'Weighted', 'adversarial_part', 'boundary_distances',
     'forward_pass', 'large_margin_losses', 'layers_of', 'objective_of', 'released_distances',
     'released_large_margin_losses', 'twice_differentiable_moments',
