@@ -121,11 +121,7 @@ class Compare(Batches):
         return {name: np.array([getattr(pair, name) for pair in alike]).T for name in ('cosine', 'sign_cosine')}
 
     def _perturbed(self, ends: Ends, x: np.ndarray, y: np.ndarray, start: int) -> np.ndarray:
-        rng = self.session.rng('attack', self.epochs[0], start)  # the same draws on every network
-        if ends.are_there:
-            return ends.of(x, y, rng)
-        result = ends.attack.attack(x, y, rng)
-        return np.where(result.success[:, np.newaxis, np.newaxis, np.newaxis], result.images, x)
+        return ends.made(x, y, self.session.rng('attack', self.epochs[0], start))  # the same draws on every network
 
     def join(self, parts: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
         joined = {name: np.concatenate([p[name] for p in parts]) for name in ('index', 'label', 'cosine',
