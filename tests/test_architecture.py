@@ -24,8 +24,8 @@ MODELS = ['types', '_tensorflow', 'checks', 'registry', 'logits', 'lr_schedulers
           'networks.by_width', 'networks.wide_residual', 'networks.ensemble', 'networks.keras_network', 'stored',
           'statistics', 'steps', 'model', 'architectures', 'torch_weights', 'measures.spectral',
           'measures.certificate', 'measures.kkt', 'measures.samples', 'measures.lanczos', 'measures.curvature',
-          'measures.hessian', 'measures.likeness', 'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks',
-          'keras_objective']
+          'measures.hessian', 'measures.likeness', 'measures.matching', 'keras_samples', 'keras_optimizers',
+          'keras_fit', 'keras_callbacks', 'keras_objective']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'step_starts', 'loss_pgd',
