@@ -77,6 +77,42 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(run, opti
     assert not Path('out').exists()
 
 
+def test_figures_have_the_numbers_of_the_evaluations(run, tmp_path):
+    with pytest.raises(UserError, match=f'not been measured yet: ./eval.sh eval-hessian {run.path} does'):
+        core.draw('figure-edge', run.path)
+    place = run.path / 'eval-hessian' / '1'
+    _, summary = measured(run, place, k=2, probes=2, steps=30, most=9)
+    values, density, epochs = core.draw('figure-hessian', run.path).axes
+    numbers = summary['epochs']['2']
+    drawn = {(line.get_marker(), line.get_fillstyle()): line.get_data() for line in values.lines}
+    for kind, markers in (('hessian', [('o', 'full'), ('o', 'none')]), ('gauss-newton', [('x', 'full')])):
+        found = np.concatenate([drawn[m][1] for m in markers])
+        assert sorted(found) == pytest.approx(sorted(numbers[kind]['values'])), kind
+    unresolved = np.array(numbers['hessian']['residuals']) > 1e-3 * max(numbers['hessian']['values'])
+    assert 0 < unresolved.sum() == len(drawn['o', 'none'][0])
+    for line in density.lines:
+        x, y = line.get_data()
+        assert np.trapezoid(y, x) == pytest.approx(1, abs=1e-3)
+        assert np.trapezoid(x * y, x) * 650 == pytest.approx(numbers['hessian']['trace'], rel=0.02)
+    assert [line.get_ydata()[1] for line in epochs.lines] == [numbers[kind]['values'][0] for kind in (
+        'hessian', 'gauss-newton')]
+
+    edge, loss = core.draw('figure-edge', place).axes  # of the evaluation itself; a network with biases has no constant
+    assert list(edge.lines[0].get_ydata()) == [2, 2]
+    assert list(edge.lines[1].get_ydata()) == [summary['epochs'][e]['lr_lambda'] for e in ('1', '2')]
+    history = [line['stats']['log_loss'] / math.log(10) for line in run.read_history() if line['cmd'] == 'go']
+    assert loss.lines[0].get_ydata() == pytest.approx(history)
+    place.rename(tmp_path / 'gone')
+
+
+def test_several_devices_find_the_same(run, tmp_path):
+    options = {'k': 1, 'probes': 1, 'steps': 5, 'matrices': 'hessian'}
+    one, several = (core.run({**FLAGS, 'log': str(run.path), 'eid': 2, 'gpu': gpu, 'options': options,
+                              'eval_log': str(tmp_path / gpu)})[2] for gpu in ('cpu', 'cpu,cpu'))
+    for name in ('hessian/values', 'hessian/nodes'):
+        assert several[name] == pytest.approx(one[name], rel=1e-4, abs=1e-4)
+
+
 def test_with_a_budget_it_is_the_spectrum_of_the_adversarial_loss(run, tmp_path):
     flags = {'eps': 0.1, 'attack_type': AttackType.LOSS_PGD, 'attack_K': 5, 'attack_E': 1, 'lr': 0.25,
              'attack_options': {'losses': ['xent']}}
