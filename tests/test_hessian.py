@@ -158,6 +158,35 @@ def test_the_density_is_that_of_the_dense_spectrum():
     assert np.trapezoid(found.density(at, 0.1), at) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.fixture(scope='module')
+def dense_hessian(nets):
+    """Of the small CNN on the attacked images, by nested differentiation, float64 [n, n]."""
+    net, x, y = nets['conv'], NUMBERS['conv_pgd.x_adv'], DATA['y8'][:WHOLE]
+    variables = [v.value for v in net.trainable_variables]
+    with tf.GradientTape() as outer:
+        with tf.GradientTape() as inner:
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, net(x))
+            loss = tf.reduce_mean(losses)
+        flat = tf.concat([tf.reshape(g, [-1]) for g in inner.gradient(loss, variables)], axis=0)
+    rows = outer.jacobian(flat, variables)
+    dense = np.concatenate([np.asarray(r, np.float64).reshape(len(flat), -1) for r in rows], axis=1)
+    return (dense + dense.T) / 2, float(loss)
+
+
+def test_density_trace_and_eigenvalues_are_those_of_a_dense_adversarial_hessian(dense_hessian, matrix_of):
+    dense, loss = dense_hessian
+    values, matrix = np.linalg.eigvalsh(dense) / loss, matrix_of('conv', True)
+    assert values[::-1][:10] * loss == pytest.approx(NUMBERS['conv_pgd.exact_largest'], rel=5e-5)
+    rng = np.random.default_rng(0)
+    v = rng.normal(size=matrix.size)
+    assert matrix(v) == pytest.approx(dense @ v / loss, rel=1e-3, abs=1e-5 * np.linalg.norm(dense @ v / loss))
+    found = lanczos.quadrature(matrix, matrix.size, rng, probes=6, steps=40)
+    apart = wasserstein_distance(found.nodes.ravel(), values, found.weights.ravel())
+    assert apart < 0.01 * np.ptp(values)
+    mean, error = found.trace(matrix.size)
+    assert abs(mean - values.sum()) < 3 * error and error < 0.3 * values.sum()
+
+
 @pytest.mark.parametrize('which,expected', [
     ('largest', [5, 4, 3]), ('smallest', [-6, -1, 0]), ('magnitude', [-6, 5, 4]), ('both', [5, 4, 3, -6, -1, 0])])
 def test_a_quadratic_has_its_known_spectrum(which, expected):
