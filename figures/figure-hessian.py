@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 import core
 from core.plotting import WIDTH, hues, legend_above, styled
@@ -34,8 +35,7 @@ def draw(places: list[core.Workdir]) -> Figure:
     values, density = (figure.add_subplot(grid[0, i]) for i in (0, 1))
     height = math.inf
     for of, look in hues(found):
-        eid, _, _ = of.last
-        values.plot([], [], color=look['color'], label=f'{of.label}, epoch {eid}')
+        values.plot([], [], color=look['color'], label=told(of))
         draw_eigenvalues(values, of, look)
         height = min(height, draw_density(density, of, look))
     draw_axes(values, density, found, height)
@@ -45,11 +45,31 @@ def draw(places: list[core.Workdir]) -> Figure:
     return figure
 
 
+def told(of: Spectra) -> str:
+    """A line of the legend: what the units are, and what the largest eigenvalue is without them."""
+    eid, numbers, _ = of.last
+    top = max(numbers.get('hessian', {}).get('values') or [0.0])
+    largest = [rf'$\lambda_{{\max}}$ = {written(numbers["log_loss"] + math.log(top))}'] if top > 0 else []
+    return ', '.join([of.label, f'epoch {eid}', f'loss {written(numbers["log_loss"])}', *largest])
+
+
+def written(log: float) -> str:
+    """A number of which there is the natural logarithm, to three digits."""
+    exponent = math.floor(log / math.log(10) + 1e-9)
+    if abs(exponent) <= 3:
+        return f'{math.exp(log):.3g}'
+    return rf'{math.exp(log - exponent * math.log(10)):.2f}$\cdot 10^{{{exponent}}}$'
+
+
 def draw_axes(values: Axes, density: Axes, found: list[Spectra], height: float) -> None:
     """Scales, labels and the keys of the two panels of spectra."""
     drawn = [v for of in found for kind in KINDS for v in of.last[1].get(kind, {}).get('values', ())]
     most = max(map(abs, drawn), default=1.0) or 1.0
     values.set_yscale('symlog', linthresh=most / 100, linscale=0.5)
+    decades = 10.0 ** np.arange(math.ceil(math.log10(most / 50)), math.ceil(math.log10(most)) + 1)
+    low, high = values.get_ylim()
+    values.set_yticks([0, *(t for t in (*decades, *-decades) if low <= t <= high)])
+    values.yaxis.set_minor_locator(NullLocator())
     values.axhline(0, color='0.8', linewidth=0.6, zorder=0)
     values.set(xlabel='largest, then smallest', ylabel=r'eigenvalue / loss, $\lambda / \mathcal{L}$', xticks=[])
     values.legend(handles=[
