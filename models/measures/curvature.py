@@ -67,7 +67,7 @@ class Curvature:
 
     def __init__(self, net: Net, data: Any, kind: str = 'hessian', batch: int = BATCH,
                  loss: Callable[..., tf.Tensor] | None = None, attack: Attacked | None = None):
-        self._loss = _of_each(loss)
+        self._loss = of_each(loss)
         self._slopes = cross_entropy_slopes if self._loss is None else slopes_of(self._loss)
         self.kind = checks.one_of('kind', kind, KINDS)
         self.net: keras.Model = net.net if isinstance(net, Model) else net
@@ -203,7 +203,7 @@ def _compiled(function: Callable, *specs: Any) -> Callable:
     return tf.function(function, input_signature=specs).get_concrete_function()
 
 
-def _of_each(loss: Any) -> Callable[..., tf.Tensor] | None:
+def of_each(loss: Any) -> Callable[..., tf.Tensor] | None:
     """A loss as a function to the losses of images; None for the cross entropy, which this module takes itself."""
     if loss is None or loss is hp_sparse_softmax_cross_entropy_with_logits_v1 or isinstance(
             loss, HPSparseSoftmaxCrossEntropy):
