@@ -27,9 +27,8 @@ def draw(places: list[core.Workdir]) -> Figure:
     measured = spectra(places)
     found = [of for of in measured if np.isfinite(of.over_epochs('lr_lambda')[1]).any()]
     if not found:
-        raise core.UserError('no evaluation here has the rate times the largest eigenvalue, which ./eval.sh '
-                             f'eval-hessian {measured[0].run.workdir.path} measures, of the loss that a run was trained '
-                             'by')
+        raise core.UserError('no evaluation here has the rate times the largest eigenvalue of the loss that a run was '
+                             f'trained by; ./eval.sh eval-hessian {measured[0].run.workdir.path} measures it')
     constant = [of for of in found if np.isfinite(of.over_epochs('homogeneous_constant')[1]).any()]
     figure = Figure(figsize=(1.3 * WIDTH, 2.8), layout='constrained')
     edge, *others = figure.subplots(1, 2 if constant else 1, squeeze=False)[0]

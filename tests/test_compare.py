@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from itertools import combinations
 from pathlib import Path
 
 import keras
@@ -80,6 +81,17 @@ def test_a_permuted_copy_of_a_network_is_at_no_distance_after_matching_and_the_f
     matched = match(first, other)
     assert parameter_distance(first, other, matched).total < 0.97 * before
     other.set_weights(matched)
+    mine, theirs = first.net.get_weights(), other.net.get_weights()
+
+    def apart(orders):
+        moved = permuted(blocks, theirs, orders)
+        return sum(np.square(mine[k] - moved[k], dtype=float).sum() for block in blocks for k in block.trained)
+    as_is = [np.arange(n) for n in (6, 5, 8, 7, 3)]
+    for i, n in enumerate((6, 5, 8, 7)):
+        for a, b in combinations(range(n), 2):
+            swapped = as_is[i].copy()
+            swapped[[a, b]] = b, a
+            assert apart([*as_is[:i], swapped, *as_is[i + 1:]]) > apart(as_is) - 1e-6, 'no two channels are better so'
     np.testing.assert_allclose(other.predict(x), logits, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(match(other, other)['conv1_f'], matched['conv1_f'])
 

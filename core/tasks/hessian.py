@@ -23,6 +23,8 @@ from .base import Evaluation
 from .ends import Ends
 
 METHODS = ('lanczos', 'power')
+ADVERSARIAL = ('adversarial', 'fgsm-rs', 'n-fgsm', 'free')
+"""Objectives that are the cross entropy of adversarial images."""
 RESOLVED = 1e-3
 """Residual, over the largest magnitude of an eigenvalue, above which the summary's line says so."""
 
@@ -98,8 +100,9 @@ class WatchHessian(Evaluation):
         self._measured: dict[str, Curvature] = {}
         self._made: dict[int, np.ndarray] = {}
         trained = self.run_dir.read_flags()['flags'].get('objective', 'cross-entropy')
-        # The rate is one of the loss that was trained, which is not that of adversarial images.
-        self._rates = {} if self.eps and trained == 'cross-entropy' else next_rates(self.run_dir)
+        name = trained.get('type') if isinstance(trained, Mapping) else trained
+        # The rate is one of the loss that was trained, not of another.
+        self._rates = next_rates(self.run_dir) if name in (ADVERSARIAL if self.eps else ('cross-entropy',)) else {}
 
     def measure(self, eid: int) -> tuple[dict[str, Any], dict[str, Any]]:
         devices = self.session.devices
