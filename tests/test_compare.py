@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from itertools import combinations
 from pathlib import Path
 
 import keras
@@ -16,7 +17,9 @@ from test_adversarial_reference import X, lenet
 
 import core
 from core import AttackType, UserError
+from models import BiasMode, SimpleSequential, TrainMode
 from models.measures.likeness import likeness, parameter_distance
+from models.measures.matching import blocks_of, match, permuted
 
 OF = reference_json('analysis', ADVERSARIAL)
 COMPARE = {'task': 'compare', 'attack_type': AttackType.PGD, 'attack_eps_list': [0.1], 'attack_K': 5, 'attack_E': 1,
@@ -42,13 +45,63 @@ def test_an_image_that_stays_has_no_direction_and_any_other_has_at_any_size():
 
 
 def test_the_distance_of_parameters_is_that_of_the_released_code_and_its_square_the_sum_over_layers():
-    total, layers = parameter_distance(lenet('C'), lenet('D'))
+    total, layers, everything = parameter_distance(lenet('C'), lenet('D'))
     np.testing.assert_allclose(total, OF['distance_C_D_float64'], rtol=1e-6)
     np.testing.assert_allclose(total, OF['distance_C_D_printed'], atol=1e-4)
     np.testing.assert_allclose(sum(d ** 2 for d in layers.values()), total ** 2, rtol=1e-12)
-    assert list(layers) == ['conv1', 'conv3', 'fc5', 'fc6']
+    assert list(layers) == ['conv1', 'conv3', 'fc5', 'fc6'] and everything == total
     with pytest.raises(ValueError, match=r'the networks differ in their layers \(conv1\)'):
         parameter_distance(lenet('A'), lenet('C'))
+
+
+DEEP = [['C', 6, 3], ['B'], ['P'], ['C', 5, 3], ['P'], ['F', 8], ['B', {'act': True}], ['F', 7], ['F', 3]]
+
+
+def deep(seed: int) -> SimpleSequential:
+    net = SimpleSequential('net', (8, 8, 2), DEEP, bias_mode=BiasMode.ALL, train_mode=TrainMode.NORMAL, seed=seed)
+    rng = np.random.default_rng(seed)
+    net.set_weights({name: rng.uniform(0.5, 2, w.shape) if 'variance' in name else
+                     w + rng.normal(0, 0.3, w.shape) for name, w in net.weights().items()})
+    return net
+
+
+def test_a_permuted_copy_of_a_network_is_at_no_distance_after_matching_and_the_function_stays(eagerly):
+    first, second = deep(1), deep(2)
+    rng, blocks = np.random.default_rng(0), blocks_of(first.net)
+    orders = [rng.permutation(n) for n in (6, 5, 8, 7)] + [np.arange(3)]
+    second.net.set_weights(permuted(blocks, first.net.get_weights(), orders))
+    x = rng.uniform(size=(5, 8, 8, 2)).astype(np.float32)
+    np.testing.assert_allclose(second.predict(x), first.predict(x), rtol=1e-4, atol=1e-4)
+    far, near = parameter_distance(first, second), parameter_distance(first, second, match(first, second))
+    assert far.total > 5 and far.with_statistics > far.total + 0.1
+    assert near.total == near.with_statistics == 0 and set(near.layers.values()) == {0}
+
+    other = deep(2)  # of another network it is nearer than before, and its function is as it was
+    before, logits = parameter_distance(first, other).total, other.predict(x)
+    matched = match(first, other)
+    assert parameter_distance(first, other, matched).total < 0.97 * before
+    other.set_weights(matched)
+    mine, theirs = first.net.get_weights(), other.net.get_weights()
+
+    def apart(orders):
+        moved = permuted(blocks, theirs, orders)
+        return sum(np.square(mine[k] - moved[k], dtype=float).sum() for block in blocks for k in block.trained)
+    as_is = [np.arange(n) for n in (6, 5, 8, 7, 3)]
+    for i, n in enumerate((6, 5, 8, 7)):
+        for a, b in combinations(range(n), 2):
+            swapped = as_is[i].copy()
+            swapped[[a, b]] = b, a
+            assert apart([*as_is[:i], swapped, *as_is[i + 1:]]) > apart(as_is) - 1e-6, 'no two channels are better so'
+    np.testing.assert_allclose(other.predict(x), logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(match(other, other)['conv1_f'], matched['conv1_f'])
+
+
+def test_networks_that_are_no_chain_of_channels_have_no_matching():
+    squared = SimpleSequential('net', (8, 8, 1), [['F', 4], ['F', 3]], act_type='relu2')
+    with pytest.raises(ValueError, match='there is no matching of neurons: square2 takes 2'):
+        match(squared, squared)
+    with pytest.raises(ValueError, match='of different layers'):
+        match(deep(1), lenet('C'))
 
 
 @pytest.fixture(scope='module')
@@ -82,7 +135,9 @@ def test_each_two_of_several_runs_are_compared_in_the_directory_of_the_first(run
     assert other['parameter_distance'] is None and other['reason'].startswith('the networks differ in their layers')
     printed = capsys.readouterr().out
     assert f'run1 (epoch 2) and run2 (epoch 2): cosine {pair["cosine"]:.4f}, of signs' in printed
-    assert f'parameters {pair["parameter_distance"]:.4f} apart' in printed and f'{out}/res written' in printed
+    assert 0 < pair['matched']['parameter_distance'] < pair['parameter_distance'] == pair['with_statistics']
+    assert (f'parameters {pair["parameter_distance"]:.4f} apart, {pair["matched"]["parameter_distance"]:.4f} with '
+            'matched neurons') in printed and f'{out}/res written' in printed
 
 
 def keras_weights(path):

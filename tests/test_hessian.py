@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import ADVERSARIAL as REFERENCE, reference_json, reference_npz
+from scipy.stats import wasserstein_distance
 
 from models import hp_sparse_softmax_cross_entropy_with_logits_v1
+from models.attacks import LossPGD
 from models.measures import hessian, lanczos
 from models.measures.curvature import Curvature
 
@@ -92,6 +94,41 @@ def test_lanczos_finds_both_ends_of_the_dense_spectrum(matrix_of, model, attacke
     assert abs(mean * scale - NUMBERS[f'{name}.exact_trace']) < 3 * error * scale
 
 
+def released_attack(net, of):
+    """The attack of a case, from the random numbers that are stored."""
+    eps, n = np.float32(of['threshold']), SETTINGS['batches'][0]
+    assert of['order'] <= 0, 'L-infinity'
+    attack = LossPGD(net, [of['threshold']], of['iter_num'], of['step_size'] / of['threshold'], 1, True, 'Linf',
+                     ['xent'], start='step')
+
+    def made(x, y, first):
+        x, budgets = tf.constant(x), tf.fill([len(x)], eps)
+        start = attack.ball.start(x, budgets, tf.constant(NUMBERS['rand01'][first // n]))
+        return attack.perturb_from(start, x, tf.constant(y), budgets).numpy()
+    return made
+
+
+@pytest.mark.long(after=1)
+@pytest.mark.parametrize('model', PARAMETERS)
+def test_adversarial_images_are_made_once_for_each_batch_and_their_spectrum_is_the_dense_one(nets, model):
+    (of,) = (case for case in CASES.values() if case['name'] == f'{model}_pgd_tight')
+    net, data, calls = nets[model], (DATA['x8'][:WHOLE], DATA['y8'][:WHOLE]), []
+    attack = released_attack(net, of['pgd'])
+
+    def counted(x, y, first):
+        calls.append(attack(x, y, first))
+        return calls[-1]
+    found = hessian.top(net, None, data, k=5, which='both', batch=SETTINGS['batches'][0], attack=counted)
+    assert len(calls) * SETTINGS['batches'][0] == WHOLE
+    off = np.abs(np.concatenate(calls) - NUMBERS[f'{model}_pgd.x_adv'])
+    assert (off < 1e-5).mean() > 0.99 and off.max() <= 2 * of['pgd']['threshold'] + 1e-6
+    values = found.values * math.exp(found.log_frame)
+    assert values[:5] == pytest.approx(NUMBERS[f'{model}_pgd.exact_largest'][:5], rel=3e-3)
+    assert values[5:] == pytest.approx(NUMBERS[f'{model}_pgd.exact_smallest'][:5], rel=3e-3)
+    assert math.exp(found.log_loss) == pytest.approx(float(NUMBERS[f'{model}_pgd.loss_f64']), rel=1e-3)
+    assert np.abs(values[0] / NUMBERS[f'{model}_clean.exact_largest'][0] - 1) > 0.1
+
+
 def test_gauss_newton_is_the_hessian_without_that_of_the_logits(matrix_of, nets):
     """J^T A J by an explicit Jacobian, A = diag(p) - p p^T."""
     matrix, net = matrix_of('mlp', False, 'gauss-newton'), nets['mlp']
@@ -114,12 +151,40 @@ def test_the_density_is_that_of_the_dense_spectrum():
     values = np.concatenate([rng.normal(0, 0.1, 290), np.linspace(1, 5, 10)])
     turn, _ = np.linalg.qr(rng.normal(size=(300, 300)))
     found = lanczos.quadrature(lambda v: turn @ (values * (turn.T @ v)), 300, rng, probes=10, steps=60)
-    from scipy.stats import wasserstein_distance
     apart = wasserstein_distance(found.nodes.ravel(), values, found.weights.ravel())
     assert apart < 0.01 * np.ptp(values)
     assert found.weights.sum(axis=1) == pytest.approx(np.ones(10))
     at = np.linspace(-2, 7, 2001)
     assert np.trapezoid(found.density(at, 0.1), at) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.fixture(scope='module')
+def dense_hessian(nets):
+    """Of the small CNN on the attacked images, by nested differentiation, float64 [n, n]."""
+    net, x, y = nets['conv'], NUMBERS['conv_pgd.x_adv'], DATA['y8'][:WHOLE]
+    variables = [v.value for v in net.trainable_variables]
+    with tf.GradientTape() as outer:
+        with tf.GradientTape() as inner:
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, net(x))
+            loss = tf.reduce_mean(losses)
+        flat = tf.concat([tf.reshape(g, [-1]) for g in inner.gradient(loss, variables)], axis=0)
+    rows = outer.jacobian(flat, variables)
+    dense = np.concatenate([np.asarray(r, np.float64).reshape(len(flat), -1) for r in rows], axis=1)
+    return (dense + dense.T) / 2, float(loss)
+
+
+def test_density_trace_and_eigenvalues_are_those_of_a_dense_adversarial_hessian(dense_hessian, matrix_of):
+    dense, loss = dense_hessian
+    values, matrix = np.linalg.eigvalsh(dense) / loss, matrix_of('conv', True)
+    assert values[::-1][:10] * loss == pytest.approx(NUMBERS['conv_pgd.exact_largest'], rel=5e-5)
+    rng = np.random.default_rng(0)
+    v = rng.normal(size=matrix.size)
+    assert matrix(v) == pytest.approx(dense @ v / loss, rel=1e-3, abs=1e-5 * np.linalg.norm(dense @ v / loss))
+    found = lanczos.quadrature(matrix, matrix.size, rng, probes=6, steps=40)
+    apart = wasserstein_distance(found.nodes.ravel(), values, found.weights.ravel())
+    assert apart < 0.01 * np.ptp(values)
+    mean, error = found.trace(matrix.size)
+    assert abs(mean - values.sum()) < 3 * error and error < 0.3 * values.sum()
 
 
 @pytest.mark.parametrize('which,expected', [
@@ -236,6 +301,7 @@ def test_a_keras_loss_and_a_data_set_give_what_arrays_give(nets):
                                                                              'no images'),
     ({'data': (DATA['x8'], np.eye(10, dtype=int)[DATA['y8']])}, 'one-hot'),
     ({'data': (DATA['x8'], DATA['y8'] + 0.7)}, 'integers'),
+    ({'attack': lambda x, y, first: x[:1]}, r'here of the shape \(.*, 8, 8, 1\)'),
     ({'loss': 3}, 'Keras loss'), ({'kind': 'fisher'}, "'gauss-newton'")])
 def test_what_is_no_spectrum_is_refused_with_what_would_be(nets, change, said):
     with pytest.raises(ValueError, match=said):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from runs import train
 
 import core
-from core import UserError
+from core import AttackType, UserError
 from core.workdir import Workdir
+from models.attacks import LossPGD
 from models.measures import hessian
 
 FLAGS = {'task': 'hessian', 'attack_set': 'train', 'attack_N': 60, 'gpu': 'cpu', 'seed': 1}
@@ -73,6 +75,72 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(run, opti
     with pytest.raises(UserError, match=said):
         measured(run, Path('out'), **options)
     assert not Path('out').exists()
+
+
+def test_figures_have_the_numbers_of_the_evaluations(run, tmp_path):
+    with pytest.raises(UserError, match=f'not been measured yet: ./eval.sh eval-hessian {run.path} does'):
+        core.draw('figure-edge', run.path)
+    place = run.path / 'eval-hessian' / '1'
+    _, summary = measured(run, place, k=2, probes=2, steps=30, most=9)
+    values, density, epochs = core.draw('figure-hessian', run.path).axes
+    numbers = summary['epochs']['2']
+    drawn = {(line.get_marker(), line.get_fillstyle()): line.get_data() for line in values.lines}
+    for kind, markers in (('hessian', [('o', 'full'), ('o', 'none')]), ('gauss-newton', [('x', 'full')])):
+        found = np.concatenate([drawn[m][1] for m in markers])
+        assert sorted(found) == pytest.approx(sorted(numbers[kind]['values'])), kind
+    unresolved = np.array(numbers['hessian']['residuals']) > 1e-3 * max(numbers['hessian']['values'])
+    assert 0 < unresolved.sum() == len(drawn['o', 'none'][0])
+    for line in density.lines:
+        x, y = line.get_data()
+        assert np.trapezoid(y, x) == pytest.approx(1, abs=1e-3)
+        assert np.trapezoid(x * y, x) * 650 == pytest.approx(numbers['hessian']['trace'], rel=0.02)
+    assert [line.get_ydata()[1] for line in epochs.lines] == [numbers[kind]['values'][0] for kind in (
+        'hessian', 'gauss-newton')]
+
+    edge, loss = core.draw('figure-edge', place).axes  # of the evaluation itself; a network with biases has no constant
+    assert list(edge.lines[0].get_ydata()) == [2, 2]
+    assert list(edge.lines[1].get_ydata()) == [summary['epochs'][e]['lr_lambda'] for e in ('1', '2')]
+    history = [line['stats']['log_loss'] / math.log(10) for line in run.read_history() if line['cmd'] == 'go']
+    assert loss.lines[0].get_ydata() == pytest.approx(history)
+    place.rename(tmp_path / 'gone')
+
+
+def test_several_devices_find_the_same(run, tmp_path):
+    options = {'k': 1, 'probes': 1, 'steps': 5, 'matrices': 'hessian'}
+    one, several = (core.run({**FLAGS, 'log': str(run.path), 'eid': 2, 'gpu': gpu, 'options': options,
+                              'eval_log': str(tmp_path / gpu)})[2] for gpu in ('cpu', 'cpu,cpu'))
+    for name in ('hessian/values', 'hessian/nodes'):
+        assert several[name] == pytest.approx(one[name], rel=1e-4, abs=1e-4)
+
+
+def test_with_a_budget_it_is_the_spectrum_of_the_adversarial_loss(run, tmp_path):
+    flags = {'eps': 0.1, 'attack_type': AttackType.LOSS_PGD, 'attack_K': 5, 'attack_E': 1, 'lr': 0.25,
+             'attack_options': {'losses': ['xent']}}
+    options = {'k': 1, 'probes': 2, 'steps': 5, 'batch': 40}
+    core.run({**FLAGS, **flags, 'log': str(run.path), 'eval_log': 'out', 'options': options})
+    summary = Workdir('out').read_summary()
+    numbers = summary['epochs']['2']
+    assert summary['attacked'] == {'type': 'LOSS_PGD', 'norm': 'Linf', 'eps': 0.1}
+    assert numbers['lr_lambda'] is None, 'the rate is one of the clean loss'
+    net = keras.saving.load_model(run.find_model(2))
+    (x, y), _ = core.get_dataset('digits')
+    attack = LossPGD(net, [0.1], 5, 0.25, 1, losses=['xent'])  # random starts differ, so that the loss all but agrees
+    of_attacked = hessian.top(net, None, (attack.of_size(x[:60], y[:60], 0.1, rng=1), y[:60]))
+    clean = hessian.top(net, None, (x[:60], y[:60]))
+    assert numbers['log_loss'] == pytest.approx(of_attacked.log_loss, abs=0.01)
+    assert numbers['log_loss'] > clean.log_loss + 0.1
+    assert numbers['hessian']['values'][0] == pytest.approx(of_attacked.values[0], rel=0.05)
+    assert numbers['gauss-newton']['values'][0] == pytest.approx(numbers['hessian']['values'][0], rel=1e-4), (
+        'of a linear network they are the same matrix if they are of the same images')
+
+
+@pytest.mark.parametrize('flags, said', [
+    ({'attack_eps_list': [0.1, 0.2]}, 'within one budget, as --set eps=0.1, not within 2'),
+    ({'attack_type': AttackType.DDN, 'attack_eps_list': [0.1]}, 'LOSS_PGD does'),
+    ({'attack_type': AttackType.LOSS_PGD, 'eps': 2.0}, 'the attack LOSS_PGD: eps')])
+def test_a_budget_that_cannot_be_is_refused(run, flags, said):
+    with pytest.raises(UserError, match=said):
+        core.run({**FLAGS, **flags, 'log': str(run.path), 'eval_log': 'out', 'options': {'k': 1}})
 
 
 def test_power_iteration_finds_the_same_and_many_steps_are_said_to_be_wanted(run, tmp_path, capsys):

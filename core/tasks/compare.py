@@ -12,6 +12,7 @@ import tensorflow as tf
 from models import Model
 from models.attacks import ATTACKS, Attack
 from models.measures.likeness import likeness, parameter_distance
+from models.measures.matching import match
 
 from .. import datasets
 from ..errors import UserError, about
@@ -96,14 +97,15 @@ class Compare(Batches):
             return self.session.network_of(self.others[i], self.their_flags[i], self.epochs[i + 1])
 
     def _apart(self) -> list[dict[str, Any]]:
-        """Of each pair, the distance of parameters, and by layers; or why there is none."""
+        """Of each pair, the distances of parameters, as they are and after matching; or why there is none."""
         self.session.model.restore(self.run_dir.find_model(self.eids[0]))
         models = [self.session.model, *(self._network(i) for i in range(len(self.others)))]
         found: list[dict[str, Any]] = []
         for i, j in self.pairs:
             try:
-                total, layers = parameter_distance(models[i], models[j])
-                found.append({'parameter_distance': total, 'layers': layers})
+                of = parameter_distance(models[i], models[j])
+                found.append({'parameter_distance': of.total, 'with_statistics': of.with_statistics,
+                              'layers': of.layers, 'matched': _matched(models[i], models[j])})
             except ValueError as e:
                 found.append({'parameter_distance': None, 'layers': {}, 'reason': str(e)})
         return found
@@ -121,11 +123,7 @@ class Compare(Batches):
         return {name: np.array([getattr(pair, name) for pair in alike]).T for name in ('cosine', 'sign_cosine')}
 
     def _perturbed(self, ends: Ends, x: np.ndarray, y: np.ndarray, start: int) -> np.ndarray:
-        rng = self.session.rng('attack', self.epochs[0], start)  # the same draws on every network
-        if ends.are_there:
-            return ends.of(x, y, rng)
-        result = ends.attack.attack(x, y, rng)
-        return np.where(result.success[:, np.newaxis, np.newaxis, np.newaxis], result.images, x)
+        return ends.made(x, y, self.session.rng('attack', self.epochs[0], start))  # the same draws on every network
 
     def join(self, parts: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
         joined = {name: np.concatenate([p[name] for p in parts]) for name in ('index', 'label', 'cosine',
@@ -155,8 +153,20 @@ class Compare(Batches):
         cosines = (f"cosine {pair['cosine']:.4f}, of signs {pair['sign_cosine']:.4f} {of}"
                    if pair['images'] else f"no cosine, as none of {pair['unchanged']} images changed on both")
         apart = pair['parameter_distance']
-        return f'{first} and {second}: {cosines}; parameters ' + (
-            f'{apart:.4f} apart' if apart is not None else f"have no distance: {pair['reason']}")
+        if apart is None:
+            return f"{first} and {second}: {cosines}; parameters have no distance: {pair['reason']}"
+        matched = pair['matched'].get('parameter_distance')
+        after = f', {matched:.4f} with matched neurons' if matched is not None else ''
+        return f'{first} and {second}: {cosines}; parameters {apart:.4f} apart{after}'
+
+
+def _matched(first: Model, second: Model) -> dict[str, Any]:
+    """The distances of parameters with the neurons of the second network in the order that suits those of the first."""
+    try:
+        of = parameter_distance(first, second, match(first, second))
+    except ValueError as e:
+        return {'reason': str(e)}
+    return {'parameter_distance': of.total, 'with_statistics': of.with_statistics, 'layers': of.layers}
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -40,6 +40,14 @@ class Ends:
         (ends,) = self._perturbed(x, y, eps, seed)
         return np.where(np.isfinite(ends), np.clip(ends, 0, 1), x).astype(np.float32)
 
+    def made(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """An image of each, float32 [N, H, W, C]: the end of its descent; of attacks that are none, what they found, or
+        the image as it is. The arguments are those of ``of``."""
+        if self.are_there:
+            return self.of(x, y, rng)
+        result = self.attack.attack(x, y, rng)
+        return np.where(result.success[:, np.newaxis, np.newaxis, np.newaxis], result.images, x)
+
     def filled(self, x: np.ndarray, y: np.ndarray, images: np.ndarray, success: np.ndarray, rng: np.random.Generator
                ) -> np.ndarray:
         """What an attack found, ``images`` where there was ``success``, bool [N], and the ends elsewhere."""

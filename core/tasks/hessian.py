@@ -9,24 +9,30 @@ from typing import Any
 import numpy as np
 
 from models import Model, checks
+from models.attacks import ATTACKS
 from models.measures import lanczos
-from models.measures.curvature import KINDS, Curvature
+from models.measures.curvature import BATCH, KINDS, Curvature
 from models.measures.hessian import homogeneous_constant
 
 from .. import progress
-from ..errors import about
+from ..errors import UserError, about
 from ..session import Session
 from ..workdir import Workdir
+from .arguments import attack_arguments, budgets_of
 from .base import Evaluation
+from .ends import Ends
 
 METHODS = ('lanczos', 'power')
+ADVERSARIAL = ('adversarial', 'fgsm-rs', 'n-fgsm', 'free')
+"""Objectives that are the cross entropy of adversarial images."""
 RESOLVED = 1e-3
 """Residual, over the largest magnitude of an eigenvalue, above which the summary's line says so."""
 
 
 class WatchHessian(Evaluation):
     """Measures the spectra of the Hessian and of the Gauss-Newton matrix of the cross entropy on the chosen images, at
-    each epoch, all in units of the loss.
+    each epoch, all in units of the loss. With a budget (``eps``) the images are adversarial ones, made once at each
+    epoch.
 
     A file hessian-EID.npz for each epoch holds, of 'hessian' and of 'gauss-newton', as '<matrix>/<name>': 'values',
     'residuals', 'nodes' and 'weights' of the density, and the eigenvectors, 'vector-<i>/<weights>', the weights named
@@ -41,13 +47,13 @@ class WatchHessian(Evaluation):
         probes: of the density and of the trace; 0 for neither.
         steps: products for each probe of the density.
         matrices: which of 'hessian' and 'gauss-newton'.
-        batch: images whose products are taken together.
+        batch: images whose products are taken together, and which are attacked together.
     """
 
     subject = 'the Hessian'
 
     def __init__(self, session: Session, k: int = 5, method: str = 'lanczos', tol: float | None = None,
-                 most: int | None = None, probes: int = 5, steps: int = 40, matrices: Any = KINDS, batch: int = 500):
+                 most: int | None = None, probes: int = 5, steps: int = 40, matrices: Any = KINDS, batch: int = BATCH):
         super().__init__(session)
         with about('options'):
             self.k, self.method = checks.count('k', k, 0), checks.one_of('method', method, METHODS)
@@ -60,11 +66,26 @@ class WatchHessian(Evaluation):
             if not self.matrices or not (self.k or self.probes):
                 raise ValueError('there is nothing to measure without a matrix, or with neither k nor probes')
 
-    def make(self, model: Model) -> Model:
+    def check(self) -> None:
+        self.attack, budgets = self.flags['attack_type'].name, budgets_of(self.flags) or [0.0]
+        if len(budgets) > 1:
+            raise UserError(f'curvature is measured within one budget, as --set eps=0.1, not within {len(budgets)}')
+        (self.eps,) = budgets
+        if not self.eps:
+            return
+        if not ATTACKS[self.attack].has_budgets:
+            raise UserError(f'the attack {self.attack} knows no budgets, within one of which curvature is measured; '
+                            'LOSS_PGD does, as adversarial training has it')
+        self.arguments = attack_arguments(self.flags)
+
+    def make(self, model: Model) -> Ends | None:
         size = sum(int(np.prod(v.shape)) for v in model.net.trainable_variables)
         if self.k > size:
             raise ValueError(f'k is {self.k}, but the network has only {size} parameters')
-        return model
+        if not self.eps:
+            return None
+        with about(f'the attack {self.attack}'):
+            return Ends(ATTACKS[self.attack](model, **self.arguments))
 
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), 'k': self.k, 'method': self.method, 'tol': self.tol, 'probes': self.probes,
@@ -72,11 +93,16 @@ class WatchHessian(Evaluation):
 
     def about(self) -> dict[str, Any]:
         model = self.session.model
-        return {'order': model.norms().order, 'is_homogeneous': model.is_homogeneous}
+        attacked = {'type': self.attack, 'norm': self.meter.attack.norm, 'eps': self.eps} if self.eps else None
+        return {'order': model.norms().order, 'is_homogeneous': model.is_homogeneous, 'attacked': attacked}
 
     def begin(self) -> None:
         self._measured: dict[str, Curvature] = {}
-        self._rates = next_rates(self.run_dir)
+        self._made: dict[int, np.ndarray] = {}
+        trained = self.run_dir.read_flags()['flags'].get('objective', 'cross-entropy')
+        name = trained.get('type') if isinstance(trained, Mapping) else trained
+        # The rate is one of the loss that was trained, not of another.
+        self._rates = next_rates(self.run_dir) if name in (ADVERSARIAL if self.eps else ('cross-entropy',)) else {}
 
     def measure(self, eid: int) -> tuple[dict[str, Any], dict[str, Any]]:
         devices = self.session.devices
@@ -92,17 +118,24 @@ class WatchHessian(Evaluation):
 
     def _arrays(self, eid: int) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {}
+        self._eid, self._made = eid, {}
         for kind in self.matrices:
             if kind in self._measured:
                 self._measured[kind].refresh()
             else:
-                self._measured[kind] = Curvature(self.session.model, (self.images, self.labels), kind, self.batch)
+                self._measured[kind] = Curvature(self.session.model, (self.images, self.labels), kind, self.batch,
+                                                 attack=self._attacked if self.eps else None)
             matrix = self._measured[kind]
             found = {**self._pairs(eid, kind, matrix), **self._density(eid, kind, matrix),
                      'products': np.array(matrix.products)}
             arrays.update({f'{kind}/{name}': a for name, a in found.items()})
             arrays['log_loss'] = np.array(matrix.log_loss)
         return arrays
+
+    def _attacked(self, x: np.ndarray, y: np.ndarray, first: int) -> np.ndarray:
+        if first not in self._made:  # the other matrix is that of the same images
+            self._made[first] = self.meter.made(x, y, self.session.rng('attack', self._eid, first))
+        return self._made[first]
 
     def _pairs(self, eid: int, kind: str, matrix: Curvature) -> dict[str, np.ndarray]:
         if not self.k:
@@ -145,16 +178,17 @@ class WatchHessian(Evaluation):
                 numbers[kind]['trace'], numbers[kind]['trace_error'] = (
                     None if math.isnan(a) else a for a in own['trace'].tolist())
         if self.k and 'hessian' in self.matrices:
-            top = numbers['hessian']['values'][0]
+            top = max(numbers['hessian']['values'])
             rate = self._rates.get(eid)
             numbers['lr'] = rate and rate[0]
             numbers['lr_lambda'] = rate and rate[0] * top * math.exp(min(log_loss - rate[1], 700.0))
-            if self.session.model.is_homogeneous:
+            if self.session.model.is_homogeneous and log_loss < 0:
                 numbers['homogeneous_constant'] = homogeneous_constant(top, self.session.model.norms().rho, log_loss)
         return numbers
 
     def line(self, eid: int, numbers: Mapping[str, Any]) -> str:
-        parts = [f"loss=1e{numbers['log_loss'] / math.log(10):.2f}"]
+        within = f" within {self.meter.attack.norm} {self.eps:g}" if self.eps else ''
+        parts = [f"loss=1e{numbers['log_loss'] / math.log(10):.2f}{within}"]
         for kind in self.matrices:
             own = numbers[kind]
             if self.k:

@@ -25,10 +25,12 @@ from ..in_graphs import graph_function
 from ..losses import HPSparseSoftmaxCrossEntropy, hp_sparse_softmax_cross_entropy_with_logits_v1
 from ..model import Model
 from ..types import shown
-from .samples import Batches, batches_of
+from .samples import Attacked, Batches, batches_of
 
 Net: TypeAlias = Model | keras.Model
 KINDS = ('hessian', 'gauss-newton')
+BATCH = 200
+"""Images whose products are taken together: of more, what a convolution leaves no longer fits a CPU's cache."""
 
 
 class Curvature:
@@ -46,6 +48,11 @@ class Curvature:
         batch: images whose products are taken together; of a data set, that of its own batches.
         loss: a Keras loss, or a function of (labels, logits) to the losses of images; None for the cross entropy.
             Another loss than the cross entropy is taken as it is, in no units.
+        attack: makes adversarial images, once for each batch, when the matrix is made and in ``refresh``: they are
+            fixed then, as Liu et al. (arXiv 2006.08403, section 4) take the Hessian of adversarial training. It is
+            given a batch's images, labels and the number of the first of them, such as
+            ``lambda x, y, first: pgd.of_size(x, y, 0.1, rng=first)``, with ``pgd`` an ``attacks.LossPGD`` of the
+            network. None for the images as they are.
 
     Raises:
         ValueError: an argument that is not such; no images; logits that are not finite.
@@ -59,8 +66,8 @@ class Curvature:
         products: how many have been taken since ``refresh``.
     """
 
-    def __init__(self, net: Net, data: Any, kind: str = 'hessian', batch: int = 500,
-                 loss: Callable[..., tf.Tensor] | None = None):
+    def __init__(self, net: Net, data: Any, kind: str = 'hessian', batch: int = BATCH,
+                 loss: Callable[..., tf.Tensor] | None = None, attack: Attacked | None = None):
         self._loss = of_each(loss)
         self._slopes = cross_entropy_slopes if self._loss is None else slopes_of(self._loss)
         self.kind = checks.one_of('kind', kind, KINDS)
@@ -71,10 +78,10 @@ class Curvature:
         self.shapes = [tuple(v.shape) for v in self.variables]
         self._sizes = [int(np.prod(shape)) for shape in self.shapes]
         self.size = sum(self._sizes)
-        self._data: Batches = batches_of(data, checks.count('batch', batch, 1))
+        self._clean, self._attack = batches_of(data, checks.count('batch', batch, 1)), attack
         flat = [tf.TensorSpec(shape, v.dtype) for shape, v in zip(self.shapes, self.variables)]
         log = tf.TensorSpec([], tf.float64)
-        image, label = self._data.specs
+        image, label = self._clean.specs
         multiply = self._hessian if kind == 'hessian' else self._gauss_newton
         self._multiply = _compiled(multiply, image, label, log, flat)
         self._gradient = _compiled(self._gradient_of, image, label, log)
@@ -82,12 +89,14 @@ class Curvature:
         self.refresh()
 
     def refresh(self) -> None:
-        """Takes the loss of the network as it is now for the frame, and counts products anew.
+        """Makes the adversarial images, if it has any, and takes the loss for the frame, of the network as it is now,
+        and counts products anew.
 
         Raises:
             ValueError: logits that are not finite.
         """
         self.products, logs = 0, []
+        self._data: Batches = self._clean if self._attack is None else self._clean.attacked(self._attack)
         for x, y in self._data:
             logits = self._logits(x)
             if not np.isfinite(logits).all():
@@ -135,8 +144,10 @@ class Curvature:
 
     def _mean(self, of_batch: Callable[..., Sequence[tf.Tensor]]) -> np.ndarray:
         total, log_frame = np.zeros(self.size), tf.constant(self.log_frame, tf.float64)
+        places = self.split(total)  # views
         for x, y in self._data:
-            total += self.join(of_batch(x, y, log_frame))
+            for place, part in zip(places, of_batch(x, y, log_frame)):
+                place += part.numpy()
         return total / self.images
 
     # ---- sums over a batch ----
@@ -149,9 +160,11 @@ class Curvature:
         return tape.gradient(logits, self.variables, r, unconnected_gradients='zero')
 
     def _hessian(self, x, y, log_frame, v):
-        with tf.autodiff.ForwardAccumulator(self.variables, v) as forward:
+        # Reverse over reverse: forward over reverse took a seventh more on convolutions (benchmarks/landscape.py).
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.variables)
             gradient = self._gradient_of(x, y, log_frame)
-        return forward.jvp(gradient, unconnected_gradients='zero')
+        return tape.gradient(gradient, self.variables, v, unconnected_gradients='zero')
 
     def _gauss_newton(self, x, y, log_frame, v):
         with tf.GradientTape(watch_accessed_variables=False) as tape:

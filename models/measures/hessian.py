@@ -5,7 +5,11 @@
     spectrum.values * math.exp(spectrum.log_frame)      # the eigenvalues, where that is a number
 
 Of the cross entropy (loss None, or this package's) everything is in units of the mean loss, exp(log_frame), so that
-lambda / loss is an ordinary number at a loss of 1e-880, too; see ``curvature``.
+lambda / loss is an ordinary number at a loss of 1e-880, too; see ``curvature``. With ``attack`` it is the loss on
+adversarial images, made once for each batch:
+
+    pgd = LossPGD(net, repeat=1, losses=['xent'])
+    hessian.top(net, None, (x, y), attack=lambda x, y, first: pgd.of_size(x, y, 0.1, rng=first))
 """
 
 from __future__ import annotations
@@ -17,8 +21,9 @@ import numpy as np
 
 from .. import checks
 from . import lanczos
-from .curvature import Curvature, Net
+from .curvature import BATCH, Curvature, Net
 from .lanczos import Quadrature
+from .samples import Attacked
 
 Told = Callable[..., None]
 PURPOSES = {'top': 0, 'density': 1, 'trace': 2}
@@ -46,11 +51,12 @@ class Spectrum(NamedTuple):
 
 
 def top(net: Net, loss: Any, data: Any, k: int = 1, which: str = 'largest', kind: str = 'hessian', tol: float = 1e-6,
-        most: int | None = None, seed: int = 0, batch: int = 500, told: Told | None = None) -> Spectrum:
+        most: int | None = None, seed: int = 0, batch: int = BATCH, told: Told | None = None,
+        attack: Attacked | None = None) -> Spectrum:
     """The top of the spectrum by Lanczos with full reorthogonalisation.
 
     Args:
-        net, data, kind, batch: see ``curvature.Curvature``.
+        net, data, kind, batch, attack: see ``curvature.Curvature``.
         loss: None for the cross entropy, at any loss, or a Keras loss.
         k, which, tol, most, told: see ``lanczos.eigenpairs``.
         seed: of the start.
@@ -58,17 +64,17 @@ def top(net: Net, loss: Any, data: Any, k: int = 1, which: str = 'largest', kind
     Raises:
         ValueError: an argument that is not such; k above the number of parameters.
     """
-    matrix = Curvature(net, data, kind, batch, loss)
+    matrix = Curvature(net, data, kind, batch, loss, attack)
     pairs = lanczos.eigenpairs(matrix, matrix.size, k, rng_of(seed, 'top'), which, tol, most, told)
     return spectrum(matrix, pairs.values, pairs.vectors, pairs.residuals, pairs.products)
 
 
 def power(net: Net, loss: Any, data: Any, k: int = 1, max_iter: int = 50, tol: float = 1e-3, starts: Any = None,
-          kind: str = 'hessian', seed: int = 0, batch: int = 500) -> Spectrum:
+          kind: str = 'hessian', seed: int = 0, batch: int = BATCH, attack: Attacked | None = None) -> Spectrum:
     """The same by power iteration with deflation as released by Liu et al.; see ``lanczos.power_iteration``.
 
     Args:
-        net, loss, data, k, kind, seed, batch: see ``top``.
+        net, loss, data, k, kind, seed, batch, attack: see ``top``.
         max_iter: products for each, at most.
         tol: relative change of the value at which it ends.
         starts: vectors to start from, float [k, parameters]; standard normal ones for None.
@@ -76,7 +82,7 @@ def power(net: Net, loss: Any, data: Any, k: int = 1, max_iter: int = 50, tol: f
     Raises:
         ValueError: as there.
     """
-    matrix = Curvature(net, data, kind, batch, loss)
+    matrix = Curvature(net, data, kind, batch, loss, attack)
     if checks.count('k', k, 1) > matrix.size:
         raise ValueError(f'k is {k}, but there are only {matrix.size} eigenvalues')
     if starts is None:
@@ -87,16 +93,16 @@ def power(net: Net, loss: Any, data: Any, k: int = 1, max_iter: int = 50, tol: f
 
 
 def density(net: Net, loss: Any, data: Any, probes: int = 10, steps: int = 80, kind: str = 'hessian', seed: int = 0,
-            batch: int = 500, told: Told | None = None) -> Quadrature:
+            batch: int = BATCH, told: Told | None = None, attack: Attacked | None = None) -> Quadrature:
     """The spectral density, in units of exp(log_frame) as ``top`` has them; see ``lanczos.quadrature``."""
-    matrix = Curvature(net, data, kind, batch, loss)
+    matrix = Curvature(net, data, kind, batch, loss, attack)
     return lanczos.quadrature(matrix, matrix.size, rng_of(seed, 'density'), probes, steps, told)
 
 
-def trace(net: Net, loss: Any, data: Any, probes: int = 30, kind: str = 'hessian', seed: int = 0, batch: int = 500,
-          told: Told | None = None) -> tuple[float, float]:
+def trace(net: Net, loss: Any, data: Any, probes: int = 30, kind: str = 'hessian', seed: int = 0, batch: int = BATCH,
+          told: Told | None = None, attack: Attacked | None = None) -> tuple[float, float]:
     """The trace and its standard error, in units of exp(log_frame) as ``top`` has them; see ``lanczos.trace``."""
-    matrix = Curvature(net, data, kind, batch, loss)
+    matrix = Curvature(net, data, kind, batch, loss, attack)
     return lanczos.trace(matrix, matrix.size, rng_of(seed, 'trace'), probes, told)
 
 

@@ -121,7 +121,7 @@ def eigenpairs(apply: Apply, n: int, k: int, rng: np.random.Generator, which: st
         m = len(process.basis)
         if told is not None:
             told(m)
-        if m < most and not process.ended and m % (1 + m // 20):  # more and more seldom: looking takes time, too
+        if m < most and not process.ended and m % (1 + m // 60):  # more and more seldom: looking takes time, too
             continue
         values, s = process.ritz()
         rows, largest = wanted(values, k, which), np.abs(values).max()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,9 +48,27 @@ def _cosines(d: np.ndarray, e: np.ndarray) -> np.ndarray:
     return np.where(moved, np.clip((units[0] * units[1]).sum(axis=1), -1, 1), np.nan)
 
 
-def parameter_distance(first: Model, second: Model) -> tuple[float, dict[str, float]]:
-    """The Euclidean distance of all that is trained in two networks, in float64, and that of each layer by its name;
-    moving statistics of batch normalisation are not trained.
+class ParameterDistance(NamedTuple):
+    """Euclidean distances of the parameters of two networks.
+
+    Attributes:
+        total: of all that is trained; moving statistics of batch normalisation are not.
+        layers: the same of each layer, by its name.
+        with_statistics: of all, moving statistics included.
+    """
+
+    total: float
+    layers: dict[str, float]
+    with_statistics: float
+
+
+def parameter_distance(first: Model, second: Model, weights: Mapping[str, np.ndarray] | None = None
+                       ) -> ParameterDistance:
+    """The Euclidean distance of two networks, in float64.
+
+    Args:
+        first, second: of the same layers.
+        weights: what to take in place of the second's, by their names, as ``matching.match`` gives them.
 
     Raises:
         ValueError: the networks have other layers, or layers of other shapes.
@@ -59,11 +78,13 @@ def parameter_distance(first: Model, second: Model) -> tuple[float, dict[str, fl
     if theirs[0] != theirs[1] or [tuple(v.shape) for v in first.vars] != [tuple(v.shape) for v in second.vars]:
         differ = next((n for n in {**theirs[0], **theirs[1]} if theirs[0].get(n) != theirs[1].get(n)), 'the last')
         raise ValueError(f'the networks differ in their layers ({differ})')
-    squares = {name: sum(_square(v, w) for v, w in zip(vs, second.layer_vars[name]))
-               for name, vs in first.layer_vars.items()}
-    total = sum(_square(v, w) for v, w in zip(first.vars, second.vars))  # also what is trained but in no layer
-    return math.sqrt(total), {name: math.sqrt(square) for name, square in squares.items()}
+    given = {id(v): weights[name] for name, v in second.network.weights.items()} if weights is not None else {}
 
-
-def _square(v, w) -> float:
-    return float(np.square(v.numpy().astype(np.float64) - w.numpy()).sum())
+    def square(v: Any, w: Any) -> float:
+        return float(np.square(v.numpy().astype(np.float64) - given.get(id(w), w)).sum())
+    layers = {name: sum(map(square, vs, second.layer_vars[name])) for name, vs in first.layer_vars.items()}
+    total = sum(map(square, first.vars, second.vars))  # also what is trained but in no layer
+    statistics = sum(square(v.value, w.value) for v, w in zip(first.net.non_trainable_weights,
+                                                              second.net.non_trainable_weights))
+    return ParameterDistance(math.sqrt(total), {name: math.sqrt(value) for name, value in layers.items()},
+                             math.sqrt(total + statistics))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,9 @@ from ..types import shown
 
 ANY = 2 ** 31
 """Classes that labels may be of: whether the network has them, what looks at its logits says."""
+Attacked: TypeAlias = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+"""From images, float32 [n, ...], their labels, int64 [n], and the number of the first of them, to those that count in
+their place."""
 
 
 class Batches:
@@ -28,6 +31,22 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         for x, y in self._parts:
             yield tf.cast(x, self.specs[0].dtype), tf.cast(tf.reshape(y, [-1]), tf.int64)
+
+    def attacked(self, attack: Attacked) -> Batches:
+        """The same with other images, which are made once.
+
+        Raises:
+            ValueError: what the attack gives are no such images.
+        """
+        parts, first = [], 0
+        for x, y in self:
+            made = np.asarray(attack(x.numpy(), y.numpy(), first), np.float32)
+            if made.shape != tuple(x.shape) or not np.isfinite(made).all():
+                raise ValueError(f'the attack must give finite images, here of the shape {tuple(x.shape)}; those that '
+                                 f'it gave have the shape {made.shape}')
+            parts.append((tf.constant(made), y))
+            first += len(made)
+        return Batches(parts, self.specs)
 
 
 def batches_of(data: Any, batch: int) -> Batches:
