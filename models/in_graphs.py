@@ -17,6 +17,11 @@ def graph_function(function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     return tf.function(function, *args, autograph=False, **kwargs)
 
 
+def compiled_once(function: Callable[..., Any], *specs: Any) -> Callable[..., Any]:
+    """A function compiled for arguments of these kinds, now; a bare ``tf.function`` would warn of many instances."""
+    return graph_function(function, input_signature=specs).get_concrete_function()
+
+
 def loops_in_graph(function: F) -> F:
     """A function whose own loops and branches may be over tensors, ``for i in tf.range(n)``: in a compiled function
     they become those of the graph. What it calls stays as it is. It is rewritten when it is first called."""

@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..flags import PLACES
-from ..flags.table import ONCE
 from ..sweeps.directory import SweepDirectory
 from ..workdir import Workdir
 from .histories import Run, read_runs
 
-NO_PART = {'seed', 'print', 'tensorboard', *PLACES, *ONCE}
+NO_PART = {'seed', 'print', 'tensorboard', 'resume', 'like', 'gpu', 'threads', 'data_dir', 'log', 'eval_log'}
 """Flags in which the runs of a group may differ."""
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks, margins
-from ..in_graphs import graph_function
+from ..in_graphs import compiled_once
 from ..losses import HPSparseSoftmaxCrossEntropy, hp_sparse_softmax_cross_entropy_with_logits_v1
 from ..model import Model
 from ..types import shown
@@ -83,9 +83,9 @@ class Curvature:
         log = tf.TensorSpec([], tf.float64)
         image, label = self._clean.specs
         multiply = self._hessian if kind == 'hessian' else self._gauss_newton
-        self._multiply = _compiled(multiply, image, label, log, flat)
-        self._gradient = _compiled(self._gradient_of, image, label, log)
-        self._logits = _compiled(lambda x: self.net(x, training=False), image)
+        self._multiply = compiled_once(multiply, image, label, log, flat)
+        self._gradient = compiled_once(self._gradient_of, image, label, log)
+        self._logits = compiled_once(lambda x: self.net(x, training=False), image)
         self.refresh()
 
     def refresh(self) -> None:
@@ -197,11 +197,6 @@ def slopes_of(loss: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
             total = tf.reduce_sum(loss(y, logits))
         return tf.cast(tape.gradient(total, logits), tf.float64)
     return slopes
-
-
-def _compiled(function: Callable, *specs: Any) -> Callable:
-    """Traced once; a bare tf.function would warn of many instances."""
-    return graph_function(function, input_signature=specs).get_concrete_function()
 
 
 def of_each(loss: Any) -> Callable[..., tf.Tensor] | None:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks
-from ..in_graphs import graph_function
+from ..in_graphs import compiled_once
 from ..logits import class_labels, require_logits
 from ..model import Model
 from ..types import shown
@@ -59,7 +59,7 @@ class Scanner:
             class_labels(y.numpy(), classes, len(y))
         self._attack_batch = None if attack_batch is None else checks.count('attack_batch', attack_batch)
         image, label = found.specs
-        self._sums = _compiled(self._sums_of, image, label)
+        self._sums = compiled_once(self._sums_of, image, label)
         self._perturb = _perturbing(attack, image, label)
         self._move_to: Callable | None = None
         self.directions: list[list[tf.Tensor]] = []
@@ -81,7 +81,8 @@ class Scanner:
                             for d in found]
         self._base = [tf.identity(v) for v in self.variables]
         specs = [tf.TensorSpec(v.shape, v.dtype) for v in self.variables]
-        self._move_to = _compiled(self._assign, tf.TensorSpec([len(found)], tf.float64), specs, [specs] * len(found))
+        self._move_to = compiled_once(self._assign, tf.TensorSpec([len(found)], tf.float64), specs,
+                                      [specs] * len(found))
 
     def _assign(self, at, base, directions):
         for i, v in enumerate(self.variables):
@@ -183,13 +184,9 @@ def _perturbing(attack: Any, image: tf.TensorSpec, label: tf.TensorSpec) -> Call
     if attack is None:
         return None
     if hasattr(attack, 'perturb'):
-        return _compiled(attack.perturb, image, label, tf.TensorSpec([None], tf.float32), tf.TensorSpec([2], tf.int32))
+        return compiled_once(attack.perturb, image, label, tf.TensorSpec([None], tf.float32),
+                             tf.TensorSpec([2], tf.int32))
     if not callable(attack):
         raise ValueError('attack must be an attack within budgets, such as models.attacks.PGD(net), or a function of '
                          f'(images, labels, budgets, seed) to images, not {shown(attack)}')
     return attack
-
-
-def _compiled(function: Callable, *specs: Any) -> Callable:
-    """Traced once; a bare tf.function would warn of many instances."""
-    return graph_function(function, input_signature=specs).get_concrete_function()
