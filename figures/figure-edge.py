@@ -43,6 +43,7 @@ def draw(places: list[core.Workdir]) -> Figure:
     edge.set(xlabel='epoch', ylabel=r'rate $\cdot\ \lambda_{\max}$', yscale='log', ylim=(None, max(high, 2 * EDGE)))
     edge.annotate('2', (1, EDGE), xycoords=('axes fraction', 'data'), xytext=(-2, 1), textcoords='offset points',
                   ha='right', va='bottom', fontsize=7, color='0.4')
+    edge.set_xscale('log')  # most of what happens to the curvature happens in the first epochs
     edge.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     edge.yaxis.set_major_formatter(lambda v, _: f'{v:g}')
     edge.yaxis.set_minor_locator(NullLocator())
@@ -50,7 +51,7 @@ def draw(places: list[core.Workdir]) -> Figure:
     loss.set_ylabel('training loss (dots)')
     loss.spines['right'].set_visible(True)
     for ax in others:
-        ax.set(xlabel='epoch', ylim=(0, None))
+        ax.set(xlabel='epoch', xscale='log', yscale='log')
         ax.set_ylabel(r'$\lambda_{\max} \|\theta\|^2 / (\mathcal{L}\, \ln^2 \mathcal{L})$')
     legend_above(figure, edge)
     return figure

@@ -11,13 +11,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
     'Data': (
         'dataset', 'train_N', 'test_N', 'validation_N', 'train_fraction', 'label_noise'),
     'Network and objective': (
-        'arch', 'model', 'objective', 'augment'),
+        'arch', 'model', 'objective', 'augment', 'ends', 'ends_eid'),
     'Training': (
         'lr', 'E', 'steps', 'B', 'train_mode', 'log_frame0', 'loss_ub', 'lr_lb', 'archive', 'monitors'),
     'What a run prints and writes': (
         'print', 'tensorboard', 'include_all_rt_loss_in_res'),
     'What is done': (
-        'task', 'eid', 'ensemble', 'options'),
+        'task', 'eid', 't', 'ensemble', 'options'),
     'Attacks': (
         'attack_type', 'attack_set', 'attack_N', 'attack', 'attack_B', 'norm', 'eps', 'attack_eps_list',
         'attack_K', 'attack_E', 'attack_normalize_output', 'attack_initial_const', 'attack_options', 'health',
