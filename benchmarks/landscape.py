@@ -33,6 +33,8 @@ from core.datasets import get_dataset  # noqa: E402
 from core.devices import use_device  # noqa: E402
 from models.measures import lanczos  # noqa: E402
 from models.measures.curvature import BATCH, Curvature  # noqa: E402
+from models.measures.scan import scanned  # noqa: E402
+from models.measures.scanner import Scanner  # noqa: E402
 
 import keras  # noqa: E402  isort: skip
 import tensorflow as tf  # noqa: E402  isort: skip
@@ -171,12 +173,6 @@ def measure_peer(net: keras.Model, x: np.ndarray, y: np.ndarray, batch: int, rou
 
 
 def measure_scan(net: keras.Model, x: np.ndarray, y: np.ndarray, batch: int, rounds: int) -> None:
-    try:
-        from models.measures.scan import scanned
-        from models.measures.scanner import Scanner
-    except ImportError as e:
-        print(f'scans were left out: {e}')
-        return
     rng = np.random.default_rng(0)
     scanner = Scanner(net, (x, y), batch=batch)
     direction = [1e-3 * rng.normal(size=tuple(v.shape)).astype(np.float32) for v in net.trainable_variables]
