@@ -14,7 +14,7 @@ from typing import Any
 
 from models.types import did_you_mean, shown
 
-from .curves import NAME as CURVE, with_ends
+from .curves import joins_runs, with_ends
 from .datasets import remembered
 from .devices import use_device
 from .ensembles import Ensemble
@@ -99,7 +99,7 @@ class Core(Session):
             given, settings = resumed_flags(asked['resume'], flags, overrides or {}, settings), ()
         for key, value in settings:
             apply_setting(given, key, value)
-        if (given.get('task') or 'train') == 'train' and (given.get('arch') == CURVE or given.get('ends')):
+        if (asked.get('task') or 'train') == 'train' and joins_runs(given):
             given = with_ends(given)
         try:
             merged = merge(given)

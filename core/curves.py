@@ -34,6 +34,12 @@ class End(NamedTuple):
     record: dict[str, Any]
 
 
+def joins_runs(given: Mapping[str, Any]) -> bool:
+    """Whether flags, which may be any, are of a curve."""
+    arch = given.get('arch')
+    return (isinstance(arch, str) and arch == NAME) or given.get('ends') is not None
+
+
 def with_ends(given: Mapping[str, Any]) -> dict[str, Any]:
     """The flags of a curve that is to be trained, with what its ends' records say of network and data, where the flags
     do not say it.
@@ -41,16 +47,17 @@ def with_ends(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: there are no ends, they cannot be read, or they differ in what they are to have in common.
     """
-    if given.get('arch') != NAME:
+    arch = given.get('arch')
+    if not isinstance(arch, str) or arch != NAME:
         raise UserError("ends are those of a curve: arch='curve', as in exper-curve-digits")
     model = given.get('model') or {}
     if not isinstance(model, dict):
         return dict(given)  # merging says what is wrong with it
     with about('model'):
         require_known('a curve', model, model_keys(NAME), 'has no')
-    if given.get('dataset') and 'of' in model:  # resumed, or repeated: the record of the curve says all
+    if given.get('dataset') is not None and 'of' in model:  # resumed, or repeated: the record of the curve says all
         return dict(given)
-    if not given.get('ends'):
+    if given.get('ends') is None:
         raise UserError('a curve joins the weights of two runs; name them: --ends logs/A --ends logs/B')
     one, other = ends_of(given)
     _require_alike(one, other, given)
