@@ -1,8 +1,8 @@
 """Loss and accuracy of the training and the test set along a curve between two runs, beside the straight line between
 them; with a budget, robust accuracy under PGD, too.
 
-    ./eval.sh eval-curve logs/CURVE
-    ./eval.sh eval-curve logs/CURVE --set options.step=0.02 --set eps=0.1 --set attack_N=100
+    ./eval.sh eval-curve logs/RUN
+    ./eval.sh eval-curve logs/RUN --set options.step=0.02 --set eps=0.1 --set attack_N=100
     ./plot.sh figure-curve logs/CURVE
 
 Any other evaluation measures one point: ./eval.sh eval-mma-digits logs/CURVE --set t=0.3
