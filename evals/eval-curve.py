@@ -3,9 +3,9 @@ them; with a budget, robust accuracy under PGD, too.
 
     ./eval.sh eval-curve logs/RUN
     ./eval.sh eval-curve logs/RUN --set options.step=0.02 --set eps=0.1 --set attack_N=100
-    ./plot.sh figure-curve logs/CURVE
+    ./plot.sh figure-curve logs/RUN
 
-Any other evaluation measures one point: ./eval.sh eval-mma-digits logs/CURVE --set t=0.3
+Any other evaluation measures one point: ./eval.sh eval-mma-digits logs/RUN --set t=0.3
 """
 
 import core
