@@ -237,7 +237,8 @@ def test_every_objective_is_made_from_its_name_and_runs(batch):
     for name, make in OBJECTIVES.items():
         objective = objective_of({'type': name, **needed[name]} if name in needed else name)
         assert type(objective) is make
-        assert objective.losses(net, *batch, True).shape == (5,)
+        if name != 'curve':  # which needs one: tests/test_curve_training.py
+            assert objective.losses(net, *batch, True).shape == (5,)
 
 
 def test_a_description_in_plain_data_becomes_an_objective():
