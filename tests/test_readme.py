@@ -97,10 +97,25 @@ def is_healthy(names: dict[str, Any], out: str) -> None:
     assert found['planted'].numbers['of'] > 0 and not found['planted'].fired and len(found) == 12
 
 
+def is_a_spectrum(names: dict[str, Any], out: str) -> None:
+    spectrum = names['spectrum']
+    assert len(spectrum.values) == 2 and (spectrum.residuals < 1e-5 * spectrum.values[0]).all()
+    clean = names['hessian'].top(names['net'], None, (names['x'][:100], names['y'][:100]), k=1)
+    assert spectrum.log_loss > clean.log_loss, 'it is that of adversarial images'
+
+
+def is_a_scan(names: dict[str, Any], out: str) -> None:
+    found = names['found']
+    logits = names['net'].predict(names['x'][:100], verbose=0)
+    assert found.log_loss.shape == (2, 5, 5)
+    assert found.accuracy[0, 2, 2] == np.mean(logits.argmax(axis=1) == names['y'][:100]) >= found.accuracy[1, 2, 2]
+
+
 CHECKS = {'ObjectiveModel(': is_fitted_by_mma, 'AutoAttack(': is_attacked, 'trained(': is_a_runs_network,
           'pickle.load': is_a_run, 'class Adversarial': is_robust, "'like': 'exper": is_like_another,
           'core.run(': is_a_run, 'core.draw(': is_a_figure, 'certified_radii(': is_certified,
-          'train_epoch(': is_a_loop, 'models.ensemble(': is_an_ensemble, 'health(PGD': is_healthy, '.fit(': is_fitted,
+          'attack=lambda': is_a_spectrum, 'adv_calc_freq=': is_a_scan, 'train_epoch(': is_a_loop,
+          'models.ensemble(': is_an_ensemble, 'health(PGD': is_healthy, '.fit(': is_fitted,
           'large_margin_losses(': is_a_gradient, 'SWEEP = ': is_a_grid}
 """What is seen of a block in which this stands; the first that fits."""
 
