@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from models.architectures import model_keys
 from models.networks.curve import between
 from models.registry import require_known
 from models.types import shown
 
-from . import datasets
 from .errors import UserError, about
-from .flags import FLAGS, RECORDED_FLAGS, merge
-from .flags.earlier import evaluated_flags, measured_epochs, shaping
+from .flags import FLAGS, RECORDED_FLAGS
+from .flags.earlier import shaping
+from .members import Member, members_of
 from .session import Session
-from .tasks.begun import digests
 from .workdir import Workdir, plain
 
 NAME = 'curve'
 """Of the architecture."""
 OF_TRAINING = ('weight_decay', 'opt', 'schedule', 'clip_norm')
 """Of a network's description, what its curve is not trained by."""
-
-
-class End(NamedTuple):
-    """An end of a curve: its run, its epoch, the SHA-256 of that model, and what its record says."""
-
-    run: Workdir
-    eid: int
-    digest: str
-    flags: dict[str, Any]
-    record: dict[str, Any]
 
 
 def joins_runs(given: Mapping[str, Any]) -> bool:
@@ -70,7 +59,7 @@ def with_ends(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, **given, 'model': {'of': {'arch': one.flags['arch'], 'model': own}, **model}}
 
 
-def ends_of(flags: Mapping[str, Any]) -> list[End]:
+def ends_of(flags: Mapping[str, Any]) -> list[Member]:
     """What the flags ``ends`` and ``ends_eid`` name.
 
     Raises:
@@ -79,13 +68,11 @@ def ends_of(flags: Mapping[str, Any]) -> list[End]:
     logs, eids = (_checked(name, flags.get(name)) for name in ('ends', 'ends_eid'))
     found = []
     for log, eid in zip(logs, eids if isinstance(eids, list) else [eids, eids]):
-        own = merge({'task': 'certify', **evaluated_flags(log)})
-        run = Workdir(log)
-        if own['arch'] == NAME:
+        (end, *_), _ = members_of(log, eid)
+        if end.flags['arch'] == NAME:
             raise UserError(f'{log} is a curve itself, which is no end of another; name a point of it: ./eval.sh '
                             f'eval-... {log} --set t=0.3 makes its directory')
-        archived, _ = measured_epochs(run, eid)
-        found.append(End(run, archived[0], digests(run, archived)[str(archived[0])], own, run.read_flags()))
+        found.append(end)
     if found[0].digest == found[1].digest:
         raise UserError(f'the ends of a curve are two networks, but {found[0].run.path} (epoch {found[0].eid}) and '
                         f'{found[1].run.path} (epoch {found[1].eid}) are the same')
@@ -100,7 +87,7 @@ def _checked(name: str, value: Any) -> Any:
         raise UserError(f'{name} must be {flag.expects}, not {shown(value)}') from None
 
 
-def _require_alike(one: End, other: End, given: Mapping[str, Any]) -> None:
+def _require_alike(one: Member, other: Member, given: Mapping[str, Any]) -> None:
     """Sees that two ends are of one architecture, and of one data set where the flags name none.
 
     Raises:
@@ -111,8 +98,7 @@ def _require_alike(one: End, other: End, given: Mapping[str, Any]) -> None:
         if name != 'dataset' and theirs.get(name) != value:
             raise UserError(f'the ends of a curve must be of one architecture, but {name} of {one.run.path} is '
                             f'{shown(value)}, and of {other.run.path} {shown(theirs.get(name))}')
-    data, theirs = (datasets.provenance(end.flags['dataset']) for end in (one, other))
-    if 'dataset' not in given and data.get('sha256', data['name']) != theirs.get('sha256', theirs['name']):
+    if 'dataset' not in given and one.data != other.data:
         raise UserError(f"the ends of a curve must have one data set, but {one.run.path} was trained on "
                         f"{one.flags['dataset']}, and {other.run.path} on {other.flags['dataset']}; --set dataset=... "
                         'chooses one')
@@ -154,7 +140,7 @@ def put_ends(session: Session) -> dict[str, Any]:
             **({'registered': registered} if registered else {})}
 
 
-def _require_as_before(ends: Sequence[End], like: str) -> None:
+def _require_as_before(ends: Sequence[Member], like: str) -> None:
     before = Workdir(like).read_flags().get('ends', ())
     for end, was in zip(ends, before):
         if was['run'] == str(end.run.path) and was['sha256'] != end.digest:

@@ -106,6 +106,16 @@ def provenance(name: str) -> dict[str, Any]:
         raise UserError(f'the data set {path} cannot be read: {e.strerror}') from None
 
 
+def identity(name: str) -> str:
+    """What two names of one data set have in common: of a file, its SHA-256.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    found = provenance(name)
+    return found.get('sha256', found['name'])
+
+
 def scale_pixels(x: np.ndarray) -> np.ndarray:
     """uint8 pixels to float32 in [0, 1]: a division, not a product with 1/255, which rounds differently."""
     return x.astype(np.float32) / np.float32(255)

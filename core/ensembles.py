@@ -6,35 +6,21 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from . import datasets, progress
+from . import progress
 from .devices import Devices
 from .errors import UserError, about
 from .flags import FLAGS, RECORDED_FLAGS, merge
-from .flags.earlier import evaluated_flags, measured_epochs
+from .members import LETTERS, Member, folder_of, members_of
 from .session import Session
-from .tasks.begun import digests
 from .workdir import Workdir, plain
 
 NAME = 'ensemble'
 OF_DATA = ('train_N', 'test_N', 'validation_N', 'train_fraction', 'label_noise')
 """Flags that say which part of a data set a run has. Where members differ in them, the ensemble has all of it."""
-LETTERS = 12
-"""Of the digest, in the name of a directory."""
-
-
-class Member(NamedTuple):
-    """A run of an ensemble: its directory, its epoch, the SHA-256 of that model, and what its record says."""
-
-    run: Workdir
-    eid: int
-    digest: str
-    flags: dict[str, Any]
-    record: dict[str, Any]
 
 
 class Ensemble:
@@ -76,7 +62,7 @@ class Ensemble:
     def _found(self) -> Workdir:
         """The directory of this name, beside whichever member has it, or else the first."""
         digest = hashlib.sha256(json.dumps(self._digests()).encode()).hexdigest()
-        places = [Workdir(_folder(m.run.path) / f'{NAME}-{digest[:LETTERS]}') for m in self.members]
+        places = [Workdir(folder_of(m.run.path) / f'{NAME}-{digest[:LETTERS]}') for m in self.members]
         return next((place for place in places if place.flags_path.exists()), places[0])
 
     def _digests(self) -> list[str]:
@@ -86,22 +72,20 @@ class Ensemble:
         return ', '.join(f'{member.run.path} (epoch {member.eid})' for member in self.members)
 
     def _member(self, log: str, eid: Any) -> Member:
-        flags = merge({'task': 'certify', **evaluated_flags(log)})
-        run = Workdir(log)
-        if flags['arch'] == 'curve':
+        found, note = members_of(log, eid)
+        if found[0].flags['arch'] == 'curve':
             raise UserError(f'{log} is a curve; name points of it: ./eval.sh eval-... {log} --set t=0.3 makes the '
                             'directory of one')
-        eids, note = measured_epochs(run, eid)
-        if len(eids) != 1:
-            raise UserError(f'an ensemble takes one epoch of each run, not {len(eids)} of {log}; eid is one epoch, '
+        if len(found) != 1:
+            raise UserError(f'an ensemble takes one epoch of each run, not {len(found)} of {log}; eid is one epoch, '
                             "'last' or 'best'")
         self.notes += [f'note: {note}'] if note else []
-        return Member(run, eids[0], digests(run, eids)[str(eids[0])], flags, run.read_flags())
+        return found[0]
 
     def _flags(self) -> dict[str, Any]:
         first, *others = self.members
         for other in others:
-            if _data_of(other) != _data_of(first):
+            if other.data != first.data:
                 raise UserError(f"the runs of an ensemble must have one data set, but {first.run.path} was trained on "
                                 f"{first.flags['dataset']}, and {other.run.path} on {other.flags['dataset']}")
         flags = {'arch': NAME, 'dataset': first.flags['dataset'], 'model': {'members': [
@@ -187,14 +171,3 @@ class Ensemble:
                 if things := member.record.get('registered', {}).get(kind):
                     found.setdefault(kind, {}).update(things)
         return {'registered': found} if found else {}
-
-
-def _data_of(member: Member) -> Any:
-    """What identifies a member's data set."""
-    data = datasets.provenance(member.flags['dataset'])
-    return data.get('sha256', data['name'])
-
-
-def _folder(path: Path) -> Path:
-    """The folder that a directory is in."""
-    return path.parent if path.name not in ('', '..') else path.resolve().parent

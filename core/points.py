@@ -18,13 +18,9 @@ from .derived import measured, write_derived
 from .devices import Devices
 from .errors import UserError, about
 from .flags import RECORDED_FLAGS, merge
-from .flags.earlier import evaluated_flags, measured_epochs
+from .members import LETTERS, folder_of, members_of
 from .session import Session
-from .tasks.begun import digests
 from .workdir import Workdir
-
-LETTERS = 12
-"""Of the digest, in the name of a directory."""
 
 
 def is_curve(log: Any) -> bool:
@@ -54,20 +50,17 @@ class Point:
     def __init__(self, log: str, eid: Any, t: float | None):
         if t is None:
             raise UserError(f'{log} is a curve: --set t=0.3, say, names the point of it that is measured, from 0 to 1')
-        self.curve, self.t = Workdir(log), t
-        eids, _ = measured_epochs(self.curve, eid)
-        if len(eids) != 1:
-            raise UserError(f"a point is one of a curve as it was at one epoch, not at {len(eids)}; eid is one epoch, "
+        self.t = t
+        found, _ = members_of(log, eid)
+        if len(found) != 1:
+            raise UserError(f"a point is one of a curve as it was at one epoch, not at {len(found)}; eid is one epoch, "
                             "'last' or 'best'")
-        self.eid = eids[0]
-        self.digest = digests(self.curve, eids)[str(self.eid)]
-        self._curve_flags = merge({'task': 'certify', **evaluated_flags(log)})
+        self.curve, self.eid, self.digest, self._curve_flags, _ = found[0]
         of = self._curve_flags['model']['of']
         self.flags = {**{name: self._curve_flags[name] for name in RECORDED_FLAGS}, 'arch': of['arch'],
                       'model': of['model']}
         known = hashlib.sha256(json.dumps([self.digest, t]).encode()).hexdigest()
-        parent = self.curve.path.parent if self.curve.path.name not in ('', '..') else self.curve.path.resolve().parent
-        self.place = Workdir(parent / f'point-{t:g}-{known[:LETTERS]}')
+        self.place = Workdir(folder_of(self.curve.path) / f'point-{t:g}-{known[:LETTERS]}')
 
     def __str__(self) -> str:
         return f'the point t = {self.t:g} of {self.curve.path} (epoch {self.eid})'

@@ -23,6 +23,17 @@ def train(**changes):
     return res, list(Workdir(flags['log']).read_history())
 
 
+LINEAR = {'train_N': 60, 'test_N': 10, 'B': 20, 'E': 2, 'archive': 1, 'print': False, 'model': {
+    'description': [['F', 10, {'act': False}]], 'init': {'weight': 'he_normal'}}}
+"""Two epochs of a linear network of 64 x 10 weights and 10 biases."""
+
+
+def linear_run(folder, **changes) -> Workdir:
+    """The directory of a run of LINEAR, made in a folder."""
+    train(**{**LINEAR, **changes}, log=str(folder / 'run'))
+    return Workdir(folder / 'run')
+
+
 class Stop(Exception):
     """Stands for a kill: nothing of the run's own tidying up happens after it."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from runs import train
+from runs import linear_run
 
 import core
 from core import AttackType, UserError
@@ -17,16 +17,11 @@ from models.attacks import LossPGD
 from models.measures import hessian
 
 FLAGS = {'task': 'hessian', 'attack_set': 'train', 'attack_N': 60, 'gpu': 'cpu', 'seed': 1}
-RUN = {'train_N': 60, 'test_N': 10, 'B': 20, 'E': 2, 'archive': 1, 'print': False, 'model': {
-    'description': [['F', 10, {'act': False}]], 'init': {'weight': 'he_normal'}}}
 
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-    """Two epochs of a linear network of 64 x 10 weights and 10 biases."""
-    place = tmp_path_factory.mktemp('run') / 'run'
-    train(**RUN, log=str(place))
-    return Workdir(place)
+    return linear_run(tmp_path_factory.mktemp('run'))
 
 
 def measured(run, out, **options):

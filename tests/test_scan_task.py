@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from runs import train
+from runs import LINEAR, linear_run, train
 
 import core
 from core import AttackType, UserError
@@ -13,23 +13,16 @@ from core.workdir import Workdir
 
 FLAGS = {'attack_set': 'train', 'gpu': 'cpu', 'seed': 1, 'attack_type': AttackType.LOSS_PGD, 'attack_K': 3,
          'attack_E': 1, 'attack_options': {'losses': ['xent']}, 'norm': 'Linf'}
-RUN = {'train_N': 60, 'test_N': 10, 'B': 20, 'E': 3, 'archive': 1, 'print': False, 'model': {
-    'description': [['F', 10, {'act': False}]], 'init': {'weight': 'he_normal'}}}
 
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-    """Three epochs of a linear network of 64 x 10 weights and 10 biases."""
-    place = tmp_path_factory.mktemp('run') / 'run'
-    train(**RUN, log=str(place))
-    return Workdir(place)
+    return linear_run(tmp_path_factory.mktemp('run'), E=3)
 
 
 @pytest.fixture(scope='module')
 def other(tmp_path_factory):
-    place = tmp_path_factory.mktemp('other') / 'other'
-    train(**{**RUN, 'E': 1}, log=str(place), seed=2)
-    return Workdir(place)
+    return linear_run(tmp_path_factory.mktemp('other'), E=1, seed=2)
 
 
 def measured(run, task='scan', out=None, flags=None, **options):
@@ -132,7 +125,7 @@ def test_along_an_eigenvector_the_loss_bends_as_the_eigenvalue_says(run, tmp_pat
 
 def test_what_cannot_be_scanned_is_refused_before_anything_is_written(run, other, tmp_path):
     wider = tmp_path / 'wider'
-    train(**{**RUN, 'E': 1, 'model': {'description': [['F', 4], ['F', 10, {'act': False}]]}}, log=str(wider))
+    train(**{**LINEAR, 'E': 1, 'model': {'description': [['F', 4], ['F', 10, {'act': False}]]}}, log=str(wider))
     for said, directions, more in (
             ('differ in the shapes', ('towards', str(wider)), {}), ('filter', 'filtered', {}),
             ('there is no', ('eigenvector', 'nowhere'), {}), ('goes with', ['pca', 'random'], {}),

@@ -43,8 +43,7 @@ def source_flags(source: str, flags: Mapping[str, Any]) -> dict[str, Any]:
         UserError: see ``evaluated_flags``; or it was trained on another data set.
     """
     theirs = merge({'task': flags['task'], **evaluated_flags(source)})
-    about, about_it = (datasets.provenance(f['dataset']) for f in (theirs, flags))
-    if about.get('sha256', about['name']) != about_it.get('sha256', about_it['name']):
+    if datasets.identity(theirs['dataset']) != datasets.identity(flags['dataset']):
         raise UserError(f"the source {source} was trained on the data set {theirs['dataset']}, and {flags['log']} on "
                         f"{flags['dataset']}; choose a source of the same data set")
     if theirs['arch'] == 'curve':
@@ -176,7 +175,7 @@ def measured_epochs(workdir: Workdir, eid: int | str | list[int]) -> tuple[list[
     if eid != 'best' or not workdir.archived_epochs() or workdir.best_epoch() is not None:
         return archived_epochs(workdir, eid), None
     last = archived_epochs(workdir, 'last')
-    if workdir.is_ensemble() or 'point' in workdir.read_flags():  # which have no other
+    if not workdir.state_path.exists():  # what no training left, an ensemble or a point of a curve, has no other
         return last, None
     return last, (f"{workdir.path} has no best epoch, so the last that it archived is measured, {last[0]} "
                   "(archive=('best', 'val_acc'), say, keeps the best by a statistic when a run is trained)")

@@ -67,12 +67,11 @@ class Compare(Batches):
         if len(self.eids) != 1:
             raise UserError(f'runs are compared at one epoch of each, not at {len(self.eids)}; eid is one epoch, '
                             "'last' or 'best'")
-        data = datasets.provenance(self.flags['dataset'])
+        data = datasets.identity(self.flags['dataset'])
         self.their_flags = []
         for run in self.others:
             flags = merge({'task': self.flags['task'], **evaluated_flags(str(run.path))})
-            theirs = datasets.provenance(flags['dataset'])
-            if theirs.get('sha256', theirs['name']) != data.get('sha256', data['name']):
+            if datasets.identity(flags['dataset']) != data:
                 raise UserError(f"{self.run_dir.path} is attacked on {self.flags['dataset']}, and {run.path} was "
                                 f"trained on {flags['dataset']}; runs that are compared have one data set")
             eids, note = measured_epochs(run, self.flags['eid'])

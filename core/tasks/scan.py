@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from models import Model, checks
-from models.attacks import ATTACKS, Attack
+from models.attacks import ATTACKS
 from models.attacks.within_budgets import BudgetAttack
 from models.measures.scan import Point, at, blocks, grid
 from models.measures.scanner import Scanner
@@ -20,6 +20,7 @@ from ..errors import UserError, about
 from ..session import Session
 from .arguments import attack_arguments, budgets_of
 from .directions import Directions
+from .ends import Ends
 from .parts import Parts
 
 PARTS = 128
@@ -87,8 +88,10 @@ class Scanning(Parts):
         self.norm = first.norm
         if isinstance(first, BudgetAttack):
             return first
-        each = {np.float32(eps): ATTACKS[self.attack](model, **{**self.arguments, 'eps_list': [eps]}) for eps in tried}
-        return lambda x, y, eps, seed: _found(each[eps.numpy()[0]], x.numpy(), y.numpy(), seed.numpy())
+        each = {np.float32(eps): Ends(ATTACKS[self.attack](model, **{**self.arguments, 'eps_list': [eps]}))
+                for eps in tried}
+        return lambda x, y, eps, seed: each[eps.numpy()[0]].made(
+            x.numpy(), y.numpy(), np.random.default_rng(seed.numpy()))
 
     def prepare(self) -> None:
         super().prepare()
@@ -233,9 +236,3 @@ def _ranges(value: Any, k: int) -> list[tuple[float, float, float]]:
     for v in found:
         grid(*v)
     return [tuple(v) for v in found]
-
-
-def _found(attack: Attack, x: np.ndarray, y: np.ndarray, seed: np.ndarray) -> tf.Tensor:
-    """What an attack that says only what it found makes of images: the others stay as they are."""
-    result = attack.attack(x, y, np.random.default_rng(seed))
-    return tf.constant(np.where(result.success[:, np.newaxis, np.newaxis, np.newaxis], result.images, x), tf.float32)
