@@ -35,8 +35,8 @@ HEALTH = ['findings', 'evidence', 'outputs', 'gradients', 'gradient_free', 'budg
           'planted']
 OBJECTIVES = ['labels', 'moments', 'passes', 'base', 'gradients', 'at_layers', 'attacking']  # what they have in common
 CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.locks', 'workdir.files', 'workdir.paths',
-        'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir', 'devices', 'datasets',
-        'subsets', 'provenance', 'tensorboard', 'tasks', 'flags.flag', 'flags.table', 'flags.merging',
+        'workdir.records', 'workdir.models', 'workdir.evaluations', 'workdir.workdir', 'workdir', 'devices',
+        'datasets', 'subsets', 'provenance', 'tensorboard', 'tasks', 'flags.flag', 'flags.table', 'flags.merging',
         'flags.described', 'flags', 'flags.earlier', 'flags.likes', 'flags.doc', 'progress', 'sweeps',
         'sweeps.directory', 'plotting.histories', 'sweeps.results', 'plotting.drawing', 'plotting', 'plotting.labels',
         'plotting.transfer', 'plotting.tables', 'plotting.attacked', 'plotting.curves', 'plotting.seeds',
@@ -44,10 +44,11 @@ CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.loc
         'tasks.records', 'tasks.overfitting', 'tasks.telling', 'tasks.epochs', 'tasks.replay', 'tasks.arguments',
         'tasks.begun', 'members', 'ensembles', 'curves', 'points', 'tasks.base', 'tasks.parts', 'tasks.health',
         'tasks.attack', 'tasks.union', 'tasks.ends', 'tasks.transfer', 'tasks.certify', 'tasks.generate',
-        'tasks.compare', 'tasks.kkt', 'tasks.curve', 'tasks.hessian', 'tasks.directions', 'tasks.scan', 'tasks.perturb', 'tasks.monitors.base',
-        'tasks.monitors.kinds', 'tasks.monitors.pgd', 'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core',
-        'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs',
-        'sweeps.clock', 'sweeps.hands', 'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
+        'tasks.compare', 'tasks.kkt', 'tasks.curve', 'tasks.hessian', 'tasks.directions', 'tasks.scan',
+        'tasks.perturb', 'tasks.monitors.base', 'tasks.monitors.kinds', 'tasks.monitors.pgd', 'tasks.monitors',
+        'tasks.train', 'tasks.train_peek', 'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch',
+        'sweeps.grid', 'sweeps.plan', 'sweeps.jobs', 'sweeps.clock', 'sweeps.hands', 'sweeps.listing',
+        'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 
