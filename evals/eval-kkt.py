@@ -4,6 +4,9 @@ drift of the direction.
 
     ./eval.sh eval-kkt logs/RUN --gpu 0
     ./plot.sh figure-theory logs/RUN
+
+The multipliers are those of the loss, at the scale that the weights have; --set options.sharpness=300 scales them so
+that the smallest margin is 300, at which runs of margin ascent and of a loss-based rate can be compared.
 """
 
 import core

@@ -17,6 +17,7 @@ from .archivers import (  # noqa: E402
     LogLossArchiver,
     TwoPhaseConstEpochArchiver,
 )
+from .ascent.model import AscentModel  # noqa: E402
 from .augmentation import AUGMENTATIONS  # noqa: E402
 from .keras_callbacks import LossBasedLR, MarginMonitor  # noqa: E402
 from .keras_objective import ObjectiveModel  # noqa: E402
@@ -36,6 +37,7 @@ from .lr_schedulers import (  # noqa: E402
     LossBasedLRv1,
     LRScheduler,
     LRSchedulerWithFrame,
+    MarginAscentLR,
 )
 from .measures import certificate, homogeneity, kkt, spectral  # noqa: E402
 from .model import Model  # noqa: E402
@@ -59,12 +61,13 @@ for _name, _module in (('base_model', model), ('simple_sequential', architecture
 
 __all__ = [
     'ARCHITECTURES', 'ARCHIVERS', 'AUGMENTATIONS', 'AggressiveLR', 'AggressiveLRv2', 'AggressiveLRv3', 'Archiver',
-    'BestArchiver', 'BiasMode', 'ConstEpochArchiver', 'ConstLR', 'ConstLRAndLossBasedLR', 'CountedLayer', 'Decision',
+    'AscentModel', 'BestArchiver', 'BiasMode', 'ConstEpochArchiver', 'ConstLR', 'ConstLRAndLossBasedLR',
+    'CountedLayer', 'Decision',
     'EpochInfo', 'HPSparseSoftmaxCrossEntropy',
     'INITIALIZERS', 'IdleArchiver', 'InitPolicy', 'LRScheduler', 'LRSchedulerWithFrame', 'LR_SCHEDULERS',
-    'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginMonitor', 'Model', 'Network', 'NumericalFailure',
-    'Objective', 'ObjectiveModel', 'Residual', 'SimpleSequential', 'TrainMode', 'TwoPhaseConstEpochArchiver',
-    'build_model', 'ensemble',
+    'LogLossArchiver', 'LossBasedLR', 'LossBasedLRv1', 'MarginAscentLR', 'MarginMonitor', 'Model', 'Network',
+    'NumericalFailure', 'Objective', 'ObjectiveModel', 'Residual', 'SimpleSequential', 'TrainMode',
+    'TwoPhaseConstEpochArchiver', 'build_model', 'ensemble',
     'hp_sparse_softmax_cross_entropy_with_logits_v1',
     'hp_sparse_softmax_cross_entropy_with_logits_v2', 'normalized_initializer', 'rescaling_initializer',
     'separate_logits',

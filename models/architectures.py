@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from .ascent.model import AscentModel
 from .model import Model
 from .networks.by_width import lenet, resnet18, vgg16
 from .networks.curve import curve_network
@@ -104,7 +105,7 @@ def build_model(arch: str, input_shape: Sequence[int], train_mode: TrainMode = T
     Args:
         arch: a name of ``ARCHITECTURES``.
         input_shape: (height, width, channels) of an image.
-        train_mode: whether training uses a frame.
+        train_mode: whether training uses a frame, or is margin ascent.
         seed: of the initial weights; None for fresh ones.
         name: the model's.
         description: the arguments of the architecture, and weight_decay, opt, schedule, clip_norm of ``Model``.
@@ -113,7 +114,8 @@ def build_model(arch: str, input_shape: Sequence[int], train_mode: TrainMode = T
         ValueError: no such architecture, or arguments that it does not take.
     """
     network, training = _network(arch, input_shape, seed, description)
-    return Model(network, train_mode, **training, name=name)
+    kind = AscentModel if train_mode is TrainMode.ASCENT else Model
+    return kind(network, train_mode, **training, name=name)
 
 
 def _network(arch: Any, input_shape: Sequence[int], seed: int | None, description: Mapping[str, Any]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
-from .checks import number
+from .checks import count, number
 from .types import Decision, EpochInfo, NumericalFailure, Resumable
 
 
@@ -250,6 +250,66 @@ class ConstLRAndLossBasedLR(LRSchedulerWithFrame):
         return Decision('go', self.lr)
 
 
+SMALLEST_TURN = 1e-9
+"""Rate of margin ascent at which no step changes float32 weights any more."""
+
+
+class MarginAscentLR(LRScheduler):
+    """The rate of margin ascent: as large as it may be while the smoothed margin of all images does not fall.
+
+    An epoch of ascent whose smoothed margin F_beta fell is repeated with the rate divided by ``alpha2``; after any
+    other the rate is multiplied by ``alpha1``. Epochs of the warm-up have the rate ``warm_up``, and none is repeated.
+
+    Args:
+        lr: of the first epoch of ascent; the angle, in radians, by which a step turns a layer is of this order.
+        warm_up: of the warm-up.
+        alpha1: growth on success, at least 1.
+        alpha2: shrinkage on failure, above 1.
+        patience: epochs of warm-up after which the run ends.
+
+    Raises:
+        NumericalFailure: by ``get``: the warm-up failed, or did not fit the images in time; or no step, however small,
+            raises the smoothed margin any more.
+    """
+
+    ascends = True
+
+    def __init__(self, lr: float = 3e-3, warm_up: float = 1e-3, alpha1: float = 2 ** 0.1, alpha2: float = 2 ** 0.25,
+                 patience: int = 200):
+        super().__init__(lr)
+        self.warm_up = number('warm_up', warm_up)
+        self.alpha1 = number('alpha1', alpha1, 1, strict=False)
+        self.alpha2 = number('alpha2', alpha2, 1)
+        self.patience = count('patience', patience)
+        self.is_fitted = False
+        self.warmed_up = 0
+
+    def _first_rate(self) -> float:
+        return self.lr if self.is_fitted else self.warm_up
+
+    def _judge(self, info: EpochInfo | None) -> Decision:
+        stats = info['stats'] if info is not None else None
+        if self.is_fitted:
+            if stats is None or not stats['smoothed_after'] >= stats['smoothed_before']:
+                self.lr /= self.alpha2
+                if self.lr < SMALLEST_TURN:
+                    raise NumericalFailure('the smoothed margin rises no further, by whatever small steps; with '
+                                           'another sharpness, or more active images, it may')
+                return Decision('back', self.lr)
+            self.lr *= self.alpha1
+            return Decision('go', self.lr)
+        if stats is None or not math.isfinite(stats['loss']):
+            raise NumericalFailure(f'the warm-up diverged at the rate {self.warm_up:g}; choose a smaller warm_up')
+        self.warmed_up += 1
+        self.is_fitted = stats['fitted'] == 1
+        if not self.is_fitted and self.warmed_up >= self.patience:
+            raise NumericalFailure(
+                f"after {self.patience} epochs of warm-up the accuracy is {100 * stats['acc']:.2f} % and the loss "
+                f"{stats['loss']:.2e}, and margin ascent starts where all training images are fitted; give the warm-up "
+                'another rate or optimizer, or lr a larger patience')
+        return Decision('go', self._first_rate())
+
+
 LR_SCHEDULERS: dict[str, type[LRScheduler]] = {
     'const': ConstLR,
     'aggressive': AggressiveLR,
@@ -257,5 +317,6 @@ LR_SCHEDULERS: dict[str, type[LRScheduler]] = {
     'aggressive-v3': AggressiveLRv3,
     'loss-based-v1': LossBasedLRv1,
     'const-lr-and-loss-based-lr': ConstLRAndLossBasedLR,
+    'ascent': MarginAscentLR,
 }
 """Scheduler names, as the first entry of the flag ``lr``; a float alone stands for 'const'."""

@@ -47,13 +47,16 @@ class Model(Steps, Statistics, Stored):
     Attributes:
         name: the model's name.
         network: the network; ``net``, ``layer_vars`` and ``is_homogeneous`` are its own.
-        train_mode: whether training uses a frame.
+        train_mode: whether training uses a frame, or is margin ascent.
         weight_decay: lambda of the term lambda / 2 * ||theta||^2 added to the real loss in training, not in statistics.
         augment: changes training images; see ``augmentation``. None leaves them as they are.
         objective: what training minimises; None for the cross entropy of ``losses``.
         vars: the variables that are trained.
         eval_batch: images per batch when evaluating.
+        ascends: whether it is trained by margin ascent, see ``ascent``.
     """
+
+    ascends = False
 
     def __init__(self, network: Network | keras.Model, train_mode: TrainMode = TrainMode.NORMAL,
                  weight_decay: float = 0.0, opt: Any = 'gd', schedule: Any = None, clip_norm: float | None = None,
@@ -72,7 +75,9 @@ class Model(Steps, Statistics, Stored):
         self.name = name
         self.train_mode = train_mode
         if not isinstance(train_mode, TrainMode):
-            raise ValueError(f'train_mode must be TrainMode.NORMAL or TrainMode.USE_FRAME, not {shown(train_mode)}')
+            raise ValueError(f'train_mode must be {" or ".join(map(str, TrainMode))}, not {shown(train_mode)}')
+        if (train_mode is TrainMode.ASCENT) is not self.ascends:
+            raise ValueError('train_mode=TrainMode.ASCENT goes with an AscentModel, which build_model makes')
         self.weight_decay = checks.number('weight_decay', weight_decay, strict=False)
         self.clip_norm = None if clip_norm is None else checks.number('clip_norm', clip_norm, high=LARGEST_NORM)
         self.schedule = rate_control(schedule)
@@ -87,9 +92,11 @@ class Model(Steps, Statistics, Stored):
         if self.net.losses:
             raise ValueError('the network adds losses of its own, such as those of regularizers, which a Model does not'
                              ' train by; leave them out, and use weight_decay or an objective')
-        if train_mode is TrainMode.USE_FRAME and differs_in_training(self.net):
-            raise ValueError('a frame follows the loss of the network itself, which batch normalisation and dropout '
-                             'train by another; use train_mode=NORMAL')
+        if train_mode is not TrainMode.NORMAL and differs_in_training(self.net):
+            what = ('a frame follows the loss' if train_mode is TrainMode.USE_FRAME else
+                    'margin ascent raises the margin')
+            raise ValueError(f'{what} of the network itself, which batch normalisation and dropout train by another; '
+                             'use train_mode=NORMAL')
         self.objective: Minimised | None = None
         self._prepare()
 

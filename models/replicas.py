@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -95,6 +96,16 @@ class Replicas:
         each = (rows + self.count - 1) // self.count
         start = tf.minimum(_replica() * each, rows - 1)
         return start, tf.minimum(start + each, rows)
+
+    def log_sum_exp(self, values: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """ln of the sum of exp(values), over this replica's ``share`` of the batch, and over all of the batch."""
+        if self.count == 1:
+            own = tf.reduce_logsumexp(values)
+            return own, own
+        inside = self._own(batch) < tf.size(batch)
+        own = tf.reduce_logsumexp(tf.where(inside, values, tf.constant(-math.inf, values.dtype)))
+        each = tf.distribute.get_replica_context().all_gather(tf.stop_gradient(own)[tf.newaxis], axis=0)
+        return own, tf.reduce_logsumexp(each)
 
     def total_of(self, amounts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The sums over all replicas, in every replica."""

@@ -22,6 +22,9 @@ EVAL_BYTES = 2 ** 28
 class Statistics:
     """The measurements of a ``model.Model``, whose attributes it uses."""
 
+    further_statistics: tuple[str, ...] = ()
+    """Names of what ``_further`` gives."""
+
     net: keras.Model
     replicas: Replicas
     num_labels: Any
@@ -100,7 +103,7 @@ class Statistics:
         return ['rho', 'norm_prod', 'q_min', 'q_max', 'loss', 'acc', 'test_loss', 'test_acc',
                 *(('val_loss', 'val_acc') if validation else ()), *(f'rho_{i}' for i in range(len(norms.layers))),
                 *margins.normalized_margins(0.0, norms), *margins.support_counts(np.zeros(1)), 'log_loss',
-                *margins.smoothed_margins(0.0, 1, norms)]
+                *margins.smoothed_margins(0.0, 1, norms), *self.further_statistics]
 
     def get_stats(self, dataset, log_frame: float | None = None) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """The statistics of an epoch, with the original's names.
@@ -141,8 +144,13 @@ class Statistics:
             **margins.support_counts(q),
             'log_loss': log_loss,
             **margins.smoothed_margins(log_loss, len(q), norms),
+            **self._further(train['y_'], labels, norms, train['loss']),
         }
         return stats, {'q': q}
+
+    def _further(self, logits: np.ndarray, labels: np.ndarray, norms: margins.Norms, loss: float) -> dict[str, float]:
+        """Statistics that only some models have, of the logits [N, C] of the training images and their mean loss."""
+        return {}
 
 
 def _floats(t: Any) -> int:

@@ -41,10 +41,12 @@ class BiasMode(Enum):
 
 
 class TrainMode(Enum):
-    """NORMAL trains on the loss itself; USE_FRAME on the loss relative to a frame, ``loss * exp(-log_frame)``."""
+    """NORMAL trains on the loss itself; USE_FRAME on the loss relative to a frame, ``loss * exp(-log_frame)``; ASCENT
+    raises the normalised margin, see ``ascent``."""
 
     NORMAL = 1
     USE_FRAME = 2
+    ASCENT = 3
 
 
 class EpochInfo(TypedDict, total=False):

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
-from models import ARCHIVERS, LR_SCHEDULERS, Archiver, ConstLR, LRScheduler, LRSchedulerWithFrame
+from models import (
+    ARCHIVERS,
+    LR_SCHEDULERS,
+    Archiver,
+    ConstLR,
+    LRScheduler,
+    LRSchedulerWithFrame,
+    MarginAscentLR,
+    TrainMode,
+)
 from models.objectives import Objective, objective_of
 from models.registry import make
 from models.types import shown
@@ -49,11 +58,29 @@ def objective_from(flags: Mapping[str, Any], scheduler: LRScheduler) -> Objectiv
         'objective': objective is not None, 'augment': flags['augment'] is not None,
         **{f'model.{k}': flags['model'].get(k, plain) != plain for k, plain in (
             ('opt', 'gd'), ('schedule', None), ('clip_norm', None))}}
+    if isinstance(scheduler, MarginAscentLR):  # what is not plain gradient descent warms up, but for a schedule
+        others = {'model.schedule': others['model.schedule']}
     for name, given in others.items():
         if given and not isinstance(scheduler, ConstLR):
             raise UserError(f'{name} does not go with lr={shown(flags["lr"])}: that follows the cross entropy of '
                             'gradient descent on the training set itself, so lr must be a constant')
     return objective
+
+
+def require_ascent_of_both(flags: Mapping[str, Any], scheduler: LRScheduler) -> None:
+    """Sees that margin ascent is asked for as a way of training and as a rate, or as neither.
+
+    Raises:
+        UserError: it is asked for by one alone, or its flags are without it.
+    """
+    ascends = flags['train_mode'] is TrainMode.ASCENT
+    if ascends is not isinstance(scheduler, MarginAscentLR):
+        raise UserError(f"train_mode=ASCENT and lr=('ascent', ...) go together; here train_mode is "
+                        f"{flags['train_mode'].name}, and lr {shown(flags['lr'])}")
+    if flags['ascent'] and not ascends:
+        raise UserError('ascent is for train_mode=ASCENT alone')
+    if ascends and flags['steps'] is not None:
+        raise UserError('steps does not go with train_mode=ASCENT, whose epochs are of two lengths; give E')
 
 
 def archiver_of(archive: Any) -> Archiver:

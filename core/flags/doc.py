@@ -13,7 +13,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     'Network and objective': (
         'arch', 'model', 'objective', 'augment', 'ends', 'ends_eid'),
     'Training': (
-        'lr', 'E', 'steps', 'B', 'train_mode', 'log_frame0', 'loss_ub', 'lr_lb', 'archive', 'monitors'),
+        'lr', 'E', 'steps', 'B', 'train_mode', 'ascent', 'log_frame0', 'loss_ub', 'lr_lb', 'archive', 'monitors'),
     'What a run prints and writes': (
         'print', 'tensorboard', 'include_all_rt_loss_in_res'),
     'What is done': (

@@ -94,11 +94,17 @@ FLAGS: dict[str, Flag] = {
         recorded=True),
     'train_mode': Flag(
         TrainMode.NORMAL, member(TrainMode), listed(TrainMode.__members__),
-        '`USE_FRAME` follows the loss below 1e-300', recorded=True),
+        '`USE_FRAME` follows the loss below 1e-300; `ASCENT` raises the normalised margin: [ascent.md](ascent.md)',
+        recorded=True),
     'log_frame0': Flag(
         math.log(math.log(10)), number(-700, high=700), 'a number from -700 to 700',
         'natural logarithm of the frame before the first epoch, ln ln 10 by default; above it the loss-based rate '
         'accepts no first epoch'),
+    'ascent': Flag(
+        {}, instance(dict), "a dictionary of margin ascent's options",
+        'of `train_mode=ASCENT`: `steps` of an epoch, images of a `batch`, how many are `active` at least and within '
+        'what `span`, the `sharpness`, its `growth`, the `sharpest`, the `epsilon` of Adam, the `dual_step` of a '
+        'linear network, and the loss `fitted` below which the warm-up ends: [ascent.md](ascent.md)'),
     'objective': Flag(
         'cross-entropy', instance(str, dict, list, tuple),
         "an objective's name, a dictionary of its 'type' and arguments, or a list of such",
@@ -112,7 +118,7 @@ FLAGS: dict[str, Flag] = {
         "a float, or a tuple of a scheduler's name and its arguments (rates are finite and above 0)",
         "a constant rate, or `('loss-based-v1', lr, alpha1, alpha2, eps)`, `('const-lr-and-loss-based-lr', lr, "
         "alpha1, alpha2, eps)`, `('aggressive', lr, cd)`, `('aggressive-v2', lr, cd)`, `('aggressive-v3', lr, "
-        'alpha1, alpha2)`; of an attack, the size of a step'),
+        "alpha1, alpha2)`, `('ascent', lr, warm_up, alpha1, alpha2, patience)`; of an attack, the size of a step"),
     'archive': Flag(
         'idle', described(integer(0)), "an int of at least 0, an archiver's name, or a tuple of a name and arguments",
         "which models to keep: `'idle'` none, an int every so many epochs, `('logloss', base)` one whenever the loss"

@@ -63,7 +63,14 @@ class Run:
 
     @property
     def log10_loss(self) -> np.ndarray:
-        """From log_loss, which does not underflow."""
+        """From log_loss, which does not underflow.
+
+        Raises:
+            UserError: a run of margin ascent, whose loss is at layers of norm 1.
+        """
+        if 'sharpness' in self.epochs[-1]['stats']:
+            raise UserError(f'{self.workdir.path} is a run of margin ascent: its loss is that at layers of norm 1, '
+                            'which says nothing of how far it is; draw it by figure-time-to-margin')
         return self['log_loss'] / math.log(10)
 
     def relative_rates(self, lines: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from models import Archiver, EpochInfo, LRScheduler, LRSchedulerWithFrame, Model, NumericalFailure
+from models import (
+    Archiver,
+    EpochInfo,
+    LRScheduler,
+    LRSchedulerWithFrame,
+    MarginAscentLR,
+    Model,
+    NumericalFailure,
+)
 
 from .. import progress
 from ..errors import UserError, about
@@ -303,7 +311,9 @@ class Training:
                 self._archive()
 
     def _say_stuck(self, eid: int, info: EpochInfo) -> None:
-        if info['stats'] is None:
+        if isinstance(self.scheduler, MarginAscentLR):
+            advice = 'either the margin rises no further, or more images should be active: ascent.active, ascent.span'
+        elif info['stats'] is None:
             advice = 'the rate is far too large: start with a smaller lr, or let lr shrink faster (a larger alpha2)'
         elif eid == 1 and info['log_frame'] is not None:
             frame = math.exp(info['log_frame'])

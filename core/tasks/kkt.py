@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from models import Model
+from models import Model, TrainMode
 from models.measures.homogeneity import TOLERANCE
 from models.measures.kkt import KKTMeter, KKTPoint, drift, samples_of_mass
 
 from .. import progress
+from ..session import Session
 from .arguments import refuse_attack_flags
 from .base import Evaluation, refuse_results
 
@@ -23,17 +24,24 @@ class WatchKKT(Evaluation):
     """Measures the KKT conditions on the whole training set, at each epoch in their order.
 
     ``res`` holds eid -> the fields of ``KKTPoint``, but for the direction.
+
+    Args:
+        sharpness: see ``KKTMeter``.
     """
+
+    def __init__(self, session: Session, sharpness: float | None = None):
+        super().__init__(session)
+        self.sharpness = sharpness
 
     def check(self) -> None:
         refuse_attack_flags(self.flags)
         refuse_results(self.flags['eval_log'])
 
     def make(self, model: Model) -> KKTMeter:
-        return KKTMeter(model)
+        return KKTMeter(model, self.sharpness)
 
     def settings(self) -> dict[str, Any]:
-        return {'eid': self.flags['eid']}
+        return {'eid': self.flags['eid'], **({} if self.sharpness is None else {'sharpness': self.sharpness})}
 
     def about(self) -> dict[str, Any]:
         model = self.session.model
@@ -44,6 +52,9 @@ class WatchKKT(Evaluation):
         self._before: np.ndarray | None = None
         if not self.session.model.is_homogeneous:
             progress.say('This network is not homogeneous in its parameters: epsilon and delta are not defined.')
+        if self.sharpness is None and self.flags['train_mode'] is TrainMode.ASCENT:
+            progress.say('Margin ascent archives layers of norm 1, where all images have nearly the same multiplier: '
+                         'give a scale by --set options.sharpness=300, the smallest margin that weights are scaled to.')
 
     def measure(self, eid: int) -> tuple[dict[str, Any], dict[str, Any]]:
         x, y = self.session.dataset.train

@@ -112,7 +112,8 @@ class Brief(Original):
 
     def _tell(self, info: EpochInfo) -> None:
         stats = info['stats']
-        progress.say(f"epoch #{info['eid']}: loss={scientific(log_loss(info))} acc={100 * stats['acc']:.2f}% "
+        loss = '' if at_norm_1(stats) else f'loss={scientific(log_loss(info))} '
+        progress.say(f"epoch #{info['eid']}: {loss}acc={100 * stats['acc']:.2f}% "
                      f"test_acc={100 * stats['test_acc']:.2f}% margin={margin(stats)[1]:.3e}"
                      f"{in_a_line(info.get('monitors', {}))}")
         self._last, self._waiting = time.monotonic(), None
@@ -123,12 +124,14 @@ class Brief(Original):
     def ended(self, workdir: Workdir, info: EpochInfo, attempts: int, dataset: str, images: int,
               is_curve: bool = False) -> None:
         stats, (name, value) = info['stats'], margin(info['stats'])
+        special = 'curve' if is_curve else 'ascent' if 'sharpness' in stats else ''
         progress.say('\n'.join([
             f'{workdir.path}',
             f"{info['eid']} epochs, {attempts} attempts; accuracy {100 * stats['acc']:.2f} %, on the test set "
             f"{100 * stats['test_acc']:.2f} %",
+            f'{name} {value:.3e}, at layers of norm 1' if at_norm_1(stats) else
             f'loss {scientific(log_loss(info))}, {name} {value:.3e}',
-            *commands(workdir.path, dataset, images, is_curve)]))
+            *commands(workdir.path, dataset, images, special)]))
 
 
 def teller(block: bool) -> Original:
@@ -159,20 +162,28 @@ def margin(stats: Mapping[str, float]) -> tuple[str, float]:
     return ('normalised margin', normalised) if math.isfinite(normalised) else ('margin', float(stats['q_min']))
 
 
-def commands(path: Path, dataset: str, images: int, is_curve: bool = False) -> list[str]:
+def at_norm_1(stats: Mapping[str, float]) -> bool:
+    """Whether these are statistics of margin ascent after its warm-up, at layers of norm 1, where a loss says nothing.
+    """
+    return 'fitted' in stats and all(abs(rho - 1) < 1e-3 for name, rho in stats.items() if name.startswith('rho_'))
+
+
+def commands(path: Path, dataset: str, images: int, special: str = '') -> list[str]:
     """The commands that draw a run and that measure the distances which the figure then shows, too.
 
     Args:
         path: the run's directory.
         dataset: the name of its data set.
         images: how many there are to train on.
-        is_curve: whether the network is a curve, which is measured along all of it.
+        special: 'curve' for a network that is one, which is measured along all of it; 'ascent' for margin ascent, whose
+            loss is not drawn.
     """
     log = shlex.quote(str(path))
-    if is_curve:
+    if special == 'curve':
         return [f'./eval.sh eval-curve {log}', f'./plot.sh figure-curve {log}']
     measure, last = ('eval-final-mnist-l2-fast', ' --set eid=last') if dataset == 'mnist' else (
         'eval-quickstart-digits', '')
     few = f' --set attack_N={FEW}' if images > MANY else ''
-    return [f'./plot.sh figure-quickstart {log}', f'./eval.sh {measure} {log}{last}{few}']
+    figure = 'figure-time-to-margin' if special == 'ascent' else 'figure-quickstart'
+    return [f'./plot.sh {figure} {log}', f'./eval.sh {measure} {log}{last}{few}']
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models import AUGMENTATIONS, Archiver, LRScheduler, TrainMode
+from models import AUGMENTATIONS, Archiver, AscentModel, LRScheduler, MarginAscentLR, TrainMode
 from models.objectives import Objective
 from models.schedule_ends import note_on_end
 
 from .. import progress
 from ..curves import put_ends
 from ..errors import UserError, about
-from ..flags import archiver_of, objective_from, scheduler_of
+from ..flags import archiver_of, objective_from, require_ascent_of_both, scheduler_of
 from ..flags.earlier import different_versions
 from ..provenance import versions, without_enums
 from ..tensorboard import ScalarLog, require_tensorboard
@@ -74,6 +74,7 @@ class Train(Task):
         frame = flags['log_frame0'] if flags['train_mode'] is TrainMode.USE_FRAME else None
         scheduler, archiver = scheduler_of(flags['lr'], frame), archiver_of(flags['archive'])
         objective = objective_from(flags, scheduler)
+        require_ascent_of_both(flags, scheduler)
         session.fetch_dataset()
         session.build_model()
         model = session.model
@@ -86,6 +87,10 @@ class Train(Task):
         self._ends = put_ends(session) if flags['ends'] is not None and not self._has_state() else {}
         if flags['init_weights'] is not None:
             load_initial_weights(model, flags['init_weights'])
+        if isinstance(model, AscentModel) and isinstance(scheduler, MarginAscentLR):
+            with about('ascent'):
+                model.ascend(flags['ascent'], *session.dataset.train)
+            scheduler.is_fitted = model.is_fitted
         monitors = Monitors(session, flags['monitors'])
         with about('archive'):
             archiver.check([*model.statistics(len(session.dataset.validation[1]) > 0), 'log_T', 'rt_loss',

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from .. import margins
+from .. import checks, margins
 from ..in_graphs import graph_function
 from ..logits import class_labels, require_logit_shape, require_logit_structure, require_logit_values
 from ..model import Model
@@ -35,7 +35,7 @@ class KKTPoint(NamedTuple):
     """Parameters as an approximate KKT point, an (epsilon, delta)-KKT point in the sense of Definition C.6.
 
     Attributes:
-        log_loss: natural logarithm of the mean training loss.
+        log_loss: natural logarithm of the mean training loss, at the scale of the multipliers.
         rho: norm of all parameters.
         q_min: smallest margin.
         one_minus_cosine: 1 - <theta, -grad loss> / (||theta|| ||grad loss||), without cancellation.
@@ -73,16 +73,22 @@ class KKTMeter:
 
     Args:
         model: the network.
+        sharpness: the smallest margin that the weights are scaled to for the multipliers, all by one factor; None for
+            the weights as they are. A direction has many scales, and the multipliers of its loss at small margins are
+            nearly equal, at large ones those of the smallest margins alone.
 
     Raises:
-        ValueError: it is no ``Model``, or gives no logits of two classes at least.
+        ValueError: it is no ``Model``, or gives no logits of two classes at least; or it has no scales, as it is not
+            homogeneous.
     """
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Model, sharpness: float | None = None):
         if not isinstance(model, Model):
             raise ValueError(f'the KKT conditions need a Model, which knows its norms, not a {type(model).__name__}')
         require_logit_structure(model.net, WHAT)
-        self.model = model
+        self.model, self.sharpness = model, None if sharpness is None else checks.number('sharpness', sharpness)
+        if sharpness is not None and not model.is_homogeneous:
+            raise ValueError('sharpness scales weights, and this network is not homogeneous in them')
         self._batch = max(1, model.eval_batch // 8)  # a gradient keeps every activation, not only the largest
         images, logits = tf.TensorSpec(model.net.input_shape), tf.TensorSpec(model.net.output_shape)
         replicas = model.replicas
@@ -127,7 +133,10 @@ class KKTMeter:
         except NumericalFailure as e:
             raise ValueError(str(e)) from None
         require_logit_values(logits, WHAT)
-        gaps, weights, log_loss = wrong_class_weights(logits, labels)
+        q = margins.margins(logits, labels)
+        q_min = float(q.min())
+        scale = self.sharpness / q_min if self.sharpness is not None and q_min > 0 else 1.0
+        gaps, weights, log_loss = wrong_class_weights(logits.astype(np.float64) * scale, labels)
         theta = np.concatenate([v.numpy().ravel().astype(np.float64) for v in self.model.vars])
         ascent = self._ascent(x, labels, weights)
         rho, length = float(np.linalg.norm(theta)), float(np.linalg.norm(ascent))
@@ -137,15 +146,13 @@ class KKTMeter:
         apart = direction - ascent / length
         one_minus_cosine = float(apart @ apart) / 2
 
-        q = margins.margins(logits, labels)
-        q_min = float(q.min())
         size = length_of_feasible = slack = np.nan
         if self.model.is_homogeneous and q_min > 0:
             # theta~ = theta / q_min^(1/L) has this norm, and the multipliers of the paper's Lemma C.8 are these: the
             # gradient of s at theta~ is that at theta over q_min^(1 - 1/L).
             length_of_feasible = rho / q_min ** (1 / order)
             size = length_of_feasible * q_min ** (1 - 1 / order) / length
-            slack = size * weights * np.where(weights > 0, gaps / q_min - 1, 0.0)
+            slack = size * weights * np.where(weights > 0, gaps / (scale * q_min) - 1, 0.0)
         relative, shares = float(np.linalg.norm(apart)), weights.sum(axis=1)
         return KKTPoint(
             log_loss, rho, q_min, one_minus_cosine, length_of_feasible * relative, relative, float(np.max(slack)),

@@ -1,0 +1,21 @@
+"""Margin ascent on the network and the digits of exper-quickstart-digits.
+
+    ./run.sh exper-ascent-digits
+    ./plot.sh figure-time-to-margin logs/exper-ascent-digits/DATE
+"""
+
+import core
+from models import TrainMode
+
+FLAGS = {
+    'like': 'exper-quickstart-digits',
+    'train_mode': TrainMode.ASCENT,
+    'lr': ('ascent', 0.01, 1e-3),
+    'ascent': {'steps': 200, 'batch': 20, 'active': 300},
+    'model.opt': 'adam',
+    'archive': 10,
+    'E': 60,
+}
+
+if __name__ == '__main__':
+    core.app_start(FLAGS)

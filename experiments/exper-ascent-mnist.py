@@ -1,0 +1,22 @@
+"""Margin ascent on the network of exper-final-mnist-cnn-loss-based-lr, and all of MNIST.
+
+    ./run.sh exper-ascent-mnist --gpu 0
+    ./plot.sh figure-time-to-margin logs/exper-ascent-mnist/DATE
+"""
+
+import core
+from models import TrainMode
+
+FLAGS = {
+    'like': 'exper-final-mnist-cnn-loss-based-lr',
+    'train_mode': TrainMode.ASCENT,
+    'lr': ('ascent', 3e-3, 1e-3),
+    'ascent': {'steps': 200, 'batch': 50, 'active': 1000},
+    'model.opt': 'adam',
+    'archive': 10,
+    'E': 200,
+    'print': False,
+}
+
+if __name__ == '__main__':
+    core.app_start(FLAGS)

@@ -1,0 +1,1 @@
+"""Margin ascent: training that raises the normalised margin itself; see ``model``."""
