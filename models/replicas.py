@@ -127,7 +127,7 @@ class Replicas:
 
     def assign(self, variable: tf.Variable, value: tf.Tensor) -> None:
         """Gives a variable a value, which is the same in every replica."""
-        self._on_each_copy(variable, lambda own, new: own.assign(new), value)
+        self.on_each_copy(variable, lambda own, new: own.assign(new), value)
 
     def assign_rows(self, variable: tf.Variable, rows: tf.Tensor, values: tf.Tensor, batch: tf.Tensor) -> None:
         """Gives rows of a variable their values; those of this replica's ``share`` of the batch, and in every replica
@@ -137,9 +137,11 @@ class Replicas:
             rows, values, filled_up = (context.all_gather(t, axis=0)
                                        for t in (rows, values, tf.cast(own >= tf.size(batch), tf.int32)))
             rows, values = tf.boolean_mask(rows, filled_up == 0), tf.boolean_mask(values, filled_up == 0)
-        self._on_each_copy(variable, lambda own, at, new: own.scatter_update(tf.IndexedSlices(new, at)), rows, values)
+        self.on_each_copy(variable, lambda own, at, new: own.scatter_update(tf.IndexedSlices(new, at)), rows, values)
 
-    def _on_each_copy(self, variable: tf.Variable, change: Callable[..., Any], *args: tf.Tensor) -> None:
+    def on_each_copy(self, variable: tf.Variable, change: Callable[..., Any], *args: Any) -> None:
+        """Calls ``change`` with each device's copy of a variable, and with args: tensors that are the same in every
+        replica, and variables, of which it is given the same device's copy."""
         if self.count == 1:
             change(variable, *args)
             return

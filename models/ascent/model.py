@@ -118,7 +118,6 @@ class AscentModel(Model):
             self._sphere_steps = None if layer is not None else Steps(self.vars, self._spheres, self.replicas)
             self._epochs, self._fitted = (tf.Variable(0, dtype=tf.int64, trainable=False) for _ in range(2))
             self._beta = tf.Variable(1, dtype=tf.float64, trainable=False)
-            self._start = tf.Variable(0, dtype=tf.int64, trainable=False)
             self._q: np.ndarray | None = None
             self._kept_q: np.ndarray | None = None
             self._attempt: _Attempt | None = None
@@ -196,10 +195,10 @@ class AscentModel(Model):
         self._attempt = attempt = _Attempt(self._q, sharpness, options.active, options.span)
         normalise(self, self._spheres)
         self._beta.assign(attempt.beta)
-        self._start.assign(self._steps_taken)
+        steps.begin()
         rows = batches(attempt.active, options.steps, options.batch, self._steps_taken if seed is None else seed)
         losses = super().train_epoch(x, y, rows.ravel(), rows.shape[1], lr, None, np.inf, on_steps, seed)
-        steps.go_to_the_mean()
+        steps.go_to_the_mean(options.steps)
         normalise(self, self._spheres)
         self._epochs.assign_add(1)
         some = attempt.active[:self.eval_batch]
@@ -229,7 +228,7 @@ class AscentModel(Model):
         gradients = tape.gradient(falling, self.vars)
         weight = tf.cast(tf.exp(own - whole), tf.float32)  # the share of this replica's images in the gradient of all
         gradients = self.replicas.total_of([weight * g for g in gradients])
-        self._sphere_steps.take(gradients, tf.cast(rate, tf.float32), self.options.epsilon, step - self._start)
+        self._sphere_steps.take(gradients, tf.cast(rate, tf.float32), self.options.epsilon)
         return whole / self._beta / self.replicas.count
 
     # ---- statistics ----

@@ -102,7 +102,7 @@ class Steps:
         self._vars, self._replicas = variables, replicas
         alone = sorted({i for sphere in spheres for i in sphere.after})
         self._groups = [(sphere.weights, True) for sphere in spheres] + [((i,), False) for i in alone]
-        self._first, self._second, self._mean = (
+        self._first, self._second, self._sum = (
             [tf.Variable(tf.zeros_like(v), trainable=False) for v in variables] for _ in range(3))
         self._taken = tf.Variable(0, dtype=tf.int64, trainable=False)
 
@@ -111,43 +111,65 @@ class Steps:
         return {'steps': self._taken, **{f'first_{i}': v for i, v in enumerate(self._first)},
                 **{f'second_{i}': v for i, v in enumerate(self._second)}}
 
-    def take(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor, epsilon: float, k: tf.Tensor) -> None:
+    def begin(self) -> None:
+        """An epoch begins."""
+        for v in self._sum:
+            v.assign(tf.zeros_like(v))
+
+    def take(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor, epsilon: float) -> None:
         """A step downhill; in every replica alike.
+
+        What is large is gone through as few times as can be: a step's own part is most of it where batches are small.
 
         Args:
             gradients: of the variables.
             rate: float32 scalar.
             epsilon: see above.
-            k: how many steps of the epoch were taken before, int64.
         """
         t = tf.cast(self._taken + 1, tf.float32)
-        of_first, of_second, share = 1 / (1 - BETA_1 ** t), 1 / (1 - BETA_2 ** t), 1 / tf.cast(k + 1, tf.float32)
         for places, on_a_sphere in self._groups:
             weights = [self._vars[i].read_value() for i in places]
             size = sum(int(np.prod(w.shape)) for w in weights)
-            along = tf.add_n([tf.reduce_sum(gradients[i] * w) for i, w in zip(places, weights)]) if on_a_sphere else 0.0
-            uphill = [gradients[i] - along * w for i, w in zip(places, weights)]
-            first = [BETA_1 * self._first[i] + (1 - BETA_1) * g for i, g in zip(places, uphill)]
-            second = [BETA_2 * self._second[i] + (1 - BETA_2) * tf.square(g) for i, g in zip(places, uphill)]
-            least = epsilon * tf.sqrt(tf.add_n(list(map(tf.reduce_sum, second))) * of_second / size) + TINY
-            length = rate * of_first / math.sqrt(size) * (1.0 if on_a_sphere else _norm(weights))
-            weights = [w - length * a / (tf.sqrt(b * of_second) + least) for w, a, b in zip(weights, first, second)]
+            length = rate / math.sqrt(size) * (1.0 if on_a_sphere else _norm(weights))
+            uphill = [gradients[i] for i in places]
+            if on_a_sphere:
+                along = tf.add_n(list(map(_dot, uphill, weights)))
+                uphill = [g - along * w for g, w in zip(uphill, weights)]
+            # Of the second moment as the step makes it, and without the correction for its start, which the rate has.
+            squares = [BETA_2 * tf.reduce_sum(self._second[i]) + (1 - BETA_2) * 2 * tf.nn.l2_loss(g)
+                       for i, g in zip(places, uphill)]
+            least = epsilon * tf.sqrt(tf.add_n(squares) / size) + TINY
+            for i, g in zip(places, uphill):
+                self._replicas.on_each_copy(self._vars[i], _apply_adam, self._first[i], self._second[i], t, length,
+                                            least, g)
+            weights = [self._vars[i].read_value() for i in places]
             scale = 1 / _norm(weights) if on_a_sphere else 1.0
-            for i, w, a, b in zip(places, weights, first, second):
-                for variable, value in ((self._first[i], a), (self._second[i], b), (self._vars[i], scale * w),
-                                        (self._mean[i], self._mean[i] + share * (scale * w - self._mean[i]))):
-                    self._replicas.assign(variable, value)
+            for i, w in zip(places, weights):
+                self._replicas.assign(self._vars[i], scale * w)
+                self._replicas.on_each_copy(self._sum[i], lambda own, value: own.assign_add(value), scale * w)
         self._replicas.assign(self._taken, self._taken + 1)
 
-    def go_to_the_mean(self) -> None:
-        """Puts the weights where the steps of the epoch were on average."""
-        for v, mean in zip(self._vars, self._mean):
-            v.assign(mean)
+    def go_to_the_mean(self, steps: int) -> None:
+        """Puts the weights where the steps of the epoch, so many, were on average."""
+        for v, total in zip(self._vars, self._sum):
+            v.assign(total / steps)
 
 
 TINY = 1e-30
 """Of what is divided by, where a layer has no gradient at all."""
 
 
+def _apply_adam(variable: tf.Variable, first: tf.Variable, second: tf.Variable, t: tf.Tensor, rate: tf.Tensor,
+                epsilon: tf.Tensor, gradient: tf.Tensor) -> tf.Operation:
+    """TensorFlow's own step, which goes through all of these at once."""
+    return tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle, m=first.handle, v=second.handle, beta1_power=BETA_1 ** t, beta2_power=BETA_2 ** t, lr=rate,
+        beta1=BETA_1, beta2=BETA_2, epsilon=epsilon, grad=gradient)
+
+
+def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    return tf.tensordot(tf.reshape(a, [-1]), tf.reshape(b, [-1]), 1)
+
+
 def _norm(values: Sequence[tf.Tensor]) -> tf.Tensor:
-    return tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(v)) for v in values]))
+    return tf.sqrt(2 * tf.add_n(list(map(tf.nn.l2_loss, values))))
