@@ -4,11 +4,11 @@
     python benchmarks/time_to_margin.py --problem mnist-5000 --epochs 150              (the paper's CNN, 5,000 images)
     python benchmarks/time_to_margin.py --alphas 1.0718 1.4142                               (another loss-based rate)
 
-Both train the same network on the same images, taking turns so that whatever else the machine does falls on both. What
-is compared is epochs, attempts and seconds of process time until the margin that the loss-based rate has at its end, and
-twice that; everything counts, the warm-up, rejected attempts, compiling and statistics. Goals, on the digits after 1,000
-epochs: 1/20 of the epochs and 1/8 of the time, and 1/3 of the time for twice the margin; on 5,000 images of MNIST after
-150 epochs: 1/5 of both.
+Both train the same network on the same images, taking turns so that whatever else the machine does falls on both.
+Compared are epochs, attempts and seconds of process time until the margin that the loss-based rate has at its end, and
+twice that; everything counts, the warm-up, rejected attempts, compiling and statistics. Goals, on the digits after
+1,000 epochs: 1/20 of the epochs and 1/8 of the time, and 1/3 of the time for twice the margin; on 5,000 images of MNIST
+after 150 epochs: 1/5 of both.
 """
 
 from __future__ import annotations
