@@ -1,0 +1,97 @@
+"""Flavours of margin: the normalised margins of runs that differ in their optimizers, in the norms that these are known
+or believed to maximise them in; the mean over seeds and their standard deviation, a row for each optimizer.
+
+    ./plot.sh table-flavours logs/sweep-flavours-digits
+    ./plot.sh table-flavours logs/RUN [logs/RUN ...]
+
+All at one loss, 1e-300, or the last power of ten that all runs have reached: of each run its first epoch below that.
+The largest of a column is in bold type. The monitor 'norm-margins' of the runs makes the columns.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+import core
+from core.plotting.histories import Run
+from core.plotting.seeds import grouped
+from core.plotting.tables import Cell, Table, text
+
+COLUMNS = {
+    'l2_margin': 'L2',
+    'linf_margin': 'L∞',
+    'layer_margin': 'L2 of layers',
+    'spectral_margin': 'spectral',
+    'l2_product_margin': 'product of L2',
+    'linf_product_margin': 'product of L∞',
+    'spectral_product_margin': 'product of spectral',
+}
+"""Numbers of the monitor, and what their columns are called."""
+DEEPEST = -300
+"""Common logarithm of the loss at which runs are compared, if all reach it."""
+
+
+def draw(places: list[core.Workdir]) -> Table:
+    """A row for each optimizer.
+
+    Raises:
+        core.NotYet: no run has finished, or an epoch.
+        core.UserError: a run without the monitor.
+    """
+    rows = [(label, [Run(place) for place in of]) for label, of in grouped(places)]
+    if not rows:
+        raise core.NotYet(f'no run of the sweep in {places[0].path} is finished yet, so there is nothing to draw')
+    runs = [run for _, several in rows for run in several]
+    bound = max(DEEPEST, *(math.ceil(float(run.log10_loss.min())) for run in runs))
+    found = [[measured(run, bound) for run in several] for _, several in rows]
+    means = np.array([[np.mean([epoch[name] for epoch in epochs]) for name in COLUMNS] for epochs in found])
+    best = means.argmax(axis=0)
+    head = [text('optimizer'), text('epochs'), *map(text, COLUMNS.values())]
+    cells = [[text(label), span([int(epoch['eid']) for epoch in epochs]),
+              *(mean_of([epoch[name] for epoch in epochs], best[k] == i) for k, name in enumerate(COLUMNS))]
+             for i, ((label, _), epochs) in enumerate(zip(rows, found))]
+    counts = sorted({len(several) for _, several in rows})
+    seeds = f'{counts[0]} seeds' if len(counts) == 1 else f'{counts[0]} to {counts[-1]} seeds'
+    note = ('q_min over the norm of the weights to the power of the order, and over products of the norms of layers, '
+            f'at the first epoch with a training loss below 1e{bound}; mean and standard deviation over {seeds}')
+    return Table(head, cells, note)
+
+
+def measured(run: Run, bound: int) -> dict[str, float]:
+    """What the monitor found in the first epoch at or below a loss, and its number.
+
+    Raises:
+        core.UserError: the run has no such monitor, or it was not due then.
+    """
+    line = run.epochs[int((run.log10_loss <= bound).argmax())]
+    numbers = (line.get('monitors') or {}).get('norm-margins')
+    if numbers is None:
+        raise core.UserError(f"{run.workdir.path} did not measure margins in epoch {line['eid']}; train it with "
+                             "--set \"monitors=[('norm-margins', 1)]\"")
+    return {'eid': line['eid'], **{name: float(value) for name, value in numbers.items()}}
+
+
+def span(epochs: Sequence[int]) -> Cell:
+    """The least and the most of some numbers."""
+    return text(epochs[0] if min(epochs) == max(epochs) else f'{min(epochs)} to {max(epochs)}')
+
+
+def mean_of(values: Sequence[float], best: bool) -> Cell:
+    """The mean, in bold type if it is the best, and the sample standard deviation if there are several."""
+    mean = float(np.mean(values))
+    exponent = math.floor(math.log10(abs(mean))) if mean and math.isfinite(mean) else 0
+    unit = 10.0 ** exponent
+    middle = f'{mean / unit:.2f}'
+    if len(values) == 1:
+        markdown, latex, value = f'{middle}e{exponent}', middle, f'{mean:.6g}'
+    else:
+        deviation = float(np.std(values, ddof=1))
+        markdown = f'({middle} ± {deviation / unit:.2f})e{exponent}'
+        latex, value = f'({middle} \\pm {deviation / unit:.2f})', f'{mean:.6g} ± {deviation:.6g}'
+    latex = f'{latex} \\times 10^{{{exponent}}}'
+    return Cell(value, f'**{markdown}**' if best else markdown, f'$\\mathbf{{{latex}}}$' if best else f'${latex}$')
+
+
+if __name__ == '__main__':
+    core.plot_start(draw, formats=['md', 'csv', 'tex'])
