@@ -4,7 +4,8 @@ or believed to maximise them in; the mean over seeds and their standard deviatio
     ./plot.sh table-flavours logs/sweep-flavours-digits
     ./plot.sh table-flavours logs/RUN [logs/RUN ...]
 
-All at one loss, 1e-300, or the last power of ten that all runs have reached: of each run its first epoch below that.
+All at one loss, 1e-300, or the last power of ten that all runs have reached: of each run the first epoch below that
+that was measured.
 The largest of a column is in bold type. The monitor 'norm-margins' of the runs makes the columns.
 """
 
@@ -54,22 +55,23 @@ def draw(places: list[core.Workdir]) -> Table:
     counts = sorted({len(several) for _, several in rows})
     seeds = f'{counts[0]} seeds' if len(counts) == 1 else f'{counts[0]} to {counts[-1]} seeds'
     note = ('q_min over the norm of the weights to the power of the order, and over products of the norms of layers, '
-            f'at the first epoch with a training loss below 1e{bound}; mean and standard deviation over {seeds}')
+            f'at the first epoch measured with a training loss below 1e{bound}; mean and standard deviation over '
+            f'{seeds}')
     return Table(head, cells, note)
 
 
 def measured(run: Run, bound: int) -> dict[str, float]:
-    """What the monitor found in the first epoch at or below a loss, and its number.
+    """What the monitor found in the first epoch that it measured at or below a loss, and the number of that.
 
     Raises:
-        core.UserError: the run has no such monitor, or it was not due then.
+        core.UserError: the run has no such monitor, or it has not been due since.
     """
-    line = run.epochs[int((run.log10_loss <= bound).argmax())]
-    numbers = (line.get('monitors') or {}).get('norm-margins')
-    if numbers is None:
-        raise core.UserError(f"{run.workdir.path} did not measure margins in epoch {line['eid']}; train it with "
-                             "--set \"monitors=[('norm-margins', 1)]\"")
-    return {'eid': line['eid'], **{name: float(value) for name, value in numbers.items()}}
+    for line, loss in zip(run.epochs, run.log10_loss):
+        numbers = (line.get('monitors') or {}).get('norm-margins')
+        if loss <= bound and numbers is not None:
+            return {'eid': line['eid'], **{name: float(value) for name, value in numbers.items()}}
+    raise core.UserError(f'{run.workdir.path} did not measure margins at a loss below 1e{bound}; train it with '
+                         '--set "monitors=[(\'norm-margins\', 5)]"')
 
 
 def span(epochs: Sequence[int]) -> Cell:
