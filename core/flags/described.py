@@ -55,32 +55,31 @@ def objective_from(flags: Mapping[str, Any], scheduler: LRScheduler) -> Objectiv
     """
     with about('objective'):
         objective = None if flags['objective'] == 'cross-entropy' else objective_of(flags['objective'])
-    steps_of_its_own = _checked_opt(flags, scheduler)
+    _require_rate_for(flags, scheduler)
+    framed = flags['train_mode'] is TrainMode.USE_FRAME  # then the model itself says which optimizers go with that
     others = {
         'objective': objective is not None, 'augment': flags['augment'] is not None,
         **{f'model.{k}': flags['model'].get(k, plain) != plain for k, plain in (
             ('opt', 'gd'), ('schedule', None), ('clip_norm', None))}}
     for name, given in others.items():
-        if given and not isinstance(scheduler, ConstLR) and not (name == 'model.opt' and steps_of_its_own):
+        if given and not isinstance(scheduler, ConstLR) and not (name == 'model.opt' and framed):
             raise UserError(f'{name} does not go with lr={shown(flags["lr"])}: that follows the cross entropy of '
                             'gradient descent on the training set itself, so lr must be a constant')
     return objective
 
 
-def _checked_opt(flags: Mapping[str, Any], scheduler: LRScheduler) -> bool:
-    """Whether the optimizer is one that goes with a frame beside gradient descent, and there is one.
+def _require_rate_for(flags: Mapping[str, Any], scheduler: LRScheduler) -> None:
+    """Sees that, with a frame, the rate is not a constant of the real loss where steps do not depend on that.
 
     Raises:
-        UserError: the rate is a constant of the real loss, which is no rate of steps that do not depend on that.
+        UserError: it is.
     """
     opt = flags['model'].get('opt', 'gd')
     with about('model'):
-        if flags['train_mode'] is not TrainMode.USE_FRAME or not is_scale_free(opt):
-            return False
-    if isinstance(scheduler, (ConstLR, ConstLRAndLossBasedLR)):
+        free = is_scale_free(opt)
+    if free and flags['train_mode'] is TrainMode.USE_FRAME and isinstance(scheduler, (ConstLR, ConstLRAndLossBasedLR)):
         raise UserError(f'model.opt={shown(opt)} does not go with lr={shown(flags["lr"])}: its steps do not shrink '
                         "with the loss, so with a frame lr must be 'loss-based-v1', which finds their size")
-    return True
 
 
 def archiver_of(archive: Any) -> Archiver:
