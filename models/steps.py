@@ -123,7 +123,8 @@ class Steps(Stored):
             if self.clip_norm is not None:
                 limit = self.clip_norm * (tf.cast(rate, tf.float32) if self.optimizer is None else 1.0)
                 gradients, _ = tf.clip_by_global_norm(gradients, limit)
-            gradients = [g / self.replicas.count for g in gradients]  # they are summed once more
+            if not isinstance(self.optimizer, ScaleFree):
+                gradients = [g / self.replicas.count for g in gradients]  # they are summed once more
         if self.optimizer is None:
             self.replicas.subtract(self.vars, gradients)
         elif isinstance(self.optimizer, ScaleFree):
