@@ -52,11 +52,11 @@ def draw(places: list[core.Workdir]) -> Table:
     cells = [[text(label), span([int(epoch['eid']) for epoch in epochs]),
               *(mean_of([epoch[name] for epoch in epochs], best[k] == i) for k, name in enumerate(COLUMNS))]
              for i, ((label, _), epochs) in enumerate(zip(rows, found))]
-    counts = sorted({len(several) for _, several in rows})
-    seeds = f'{counts[0]} seeds' if len(counts) == 1 else f'{counts[0]} to {counts[-1]} seeds'
+    least, most = min(map(len, found)), max(map(len, found))
+    over = 'of one seed' if most == 1 else (
+        f'mean and standard deviation over {most if least == most else f"{least} to {most}"} seeds')
     note = ('q_min over the norm of the weights to the power of the order, and over products of the norms of layers, '
-            f'at the first epoch measured with a training loss below 1e{bound}; mean and standard deviation over '
-            f'{seeds}')
+            f'at the first epoch measured with a training loss below 1e{bound}; {over}')
     return Table(head, cells, note)
 
 
@@ -83,15 +83,17 @@ def mean_of(values: Sequence[float], best: bool) -> Cell:
     """The mean, in bold type if it is the best, and the sample standard deviation if there are several."""
     mean = float(np.mean(values))
     exponent = math.floor(math.log10(abs(mean))) if mean and math.isfinite(mean) else 0
-    unit = 10.0 ** exponent
-    middle = f'{mean / unit:.2f}'
-    if len(values) == 1:
-        markdown, latex, value = f'{middle}e{exponent}', middle, f'{mean:.6g}'
-    else:
+    plain = -1 <= exponent <= 2
+    unit, digits = (1.0, max(2 - exponent, 0)) if plain else (10.0 ** exponent, 2)
+    markdown, latex, value = f'{mean / unit:.{digits}f}', f'{mean / unit:.{digits}f}', f'{mean:.6g}'
+    if len(values) > 1:
         deviation = float(np.std(values, ddof=1))
-        markdown = f'({middle} ± {deviation / unit:.2f})e{exponent}'
-        latex, value = f'({middle} \\pm {deviation / unit:.2f})', f'{mean:.6g} ± {deviation:.6g}'
-    latex = f'{latex} \\times 10^{{{exponent}}}'
+        markdown += f' ± {deviation / unit:.{digits}f}'
+        latex += f' \\pm {deviation / unit:.{digits}f}'
+        value = f'{mean:.6g} ± {deviation:.6g}'
+    if not plain:
+        markdown = f'({markdown})e{exponent}' if len(values) > 1 else f'{markdown}e{exponent}'
+        latex = f'({latex}) \\times 10^{{{exponent}}}' if len(values) > 1 else f'{latex} \\times 10^{{{exponent}}}'
     return Cell(value, f'**{markdown}**' if best else markdown, f'$\\mathbf{{{latex}}}$' if best else f'${latex}$')
 
 
