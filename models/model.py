@@ -12,10 +12,11 @@ import tensorflow as tf
 from . import checks, losses, margins
 from .augmentation import Augmentation
 from .chains import differs_in_training
+from .flavours import SCALE_FREE, ScaleFree
 from .logits import class_labels
 from .networks.keras_network import network_of
 from .networks.network import Network, norms_of
-from .optimizers import Optimizer
+from .optimizers import optimizer_of
 from .replicas import Replicas
 from .schedules import rate_control
 from .statistics import Statistics
@@ -65,7 +66,8 @@ class Model(Steps, Statistics, Stored):
         Args:
             network: what an architecture gave, or a Keras model of one's own, see ``networks.network_of``.
             train_mode, weight_decay, name: see the attributes.
-            opt: 'gd', gradient descent as in the paper, or another optimizer; see ``optimizers.Optimizer``.
+            opt: 'gd', gradient descent as in the paper, or another optimizer; see ``optimizers.Optimizer``, and with a
+                frame ``flavours``.
             schedule: how the rate changes with the steps; see ``schedules.rate_control``.
             clip_norm: the largest norm of all gradients together, above which they are scaled down to it; None for any.
 
@@ -81,12 +83,13 @@ class Model(Steps, Statistics, Stored):
         self.weight_decay = checks.number('weight_decay', weight_decay, strict=False)
         self.clip_norm = None if clip_norm is None else checks.number('clip_norm', clip_norm, high=LARGEST_NORM)
         self.schedule = rate_control(schedule)
-        self.optimizer = None if isinstance(opt, str) and opt == 'gd' else Optimizer(opt)
+        self.optimizer = None if isinstance(opt, str) and opt == 'gd' else optimizer_of(opt)
         self.augment: Augmentation | None = None
         for option, given in (('opt', self.optimizer), ('schedule', self.schedule), ('clip_norm', clip_norm)):
-            if given is not None and train_mode is TrainMode.USE_FRAME:
+            if given is not None and train_mode is TrainMode.USE_FRAME and not isinstance(given, ScaleFree):
+                also = f", or by {', '.join(SCALE_FREE)}" if option == 'opt' else ''
                 raise ValueError(f"{option} belongs to train_mode=NORMAL; with a frame, training is gradient descent "
-                                 "at the scheduler's rate")
+                                 f"at the scheduler's rate{also}")
         self.network = network if isinstance(network, Network) else network_of(network)
         self.net, self.layer_vars = self.network.net, self.network.layer_vars
         if self.net.losses:
@@ -104,7 +107,11 @@ class Model(Steps, Statistics, Stored):
         by_id = {id(v.value): v for v in self.net.trainable_variables}
         in_layers = [v for vs in self.layer_vars.values() for v in vs]
         self.vars = in_layers + [v.value for v in by_id.values() if not any(v.value is own for own in in_layers)]
-        if self.optimizer is not None:
+        if isinstance(self.optimizer, ScaleFree):
+            place = {id(v): i for i, v in enumerate(self.vars)}
+            layers = [[place[id(v)] for v in vs] for vs in self.layer_vars.values()]
+            self.optimizer.build(self.vars, [*layers, *([i] for i in range(len(in_layers), len(self.vars)))])
+        elif self.optimizer is not None:
             self.optimizer.build([by_id[id(v)] for v in self.vars])
         self.replicas = Replicas()
         self._prepare_steps()

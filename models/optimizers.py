@@ -9,9 +9,11 @@ import keras
 import tensorflow as tf
 
 from . import checks
-from .registry import make
+from .flavours import SCALE_FREE, ScaleFree
+from .registry import make, parts
 from .schedules import SCHEDULES, Schedule, schedule_of  # noqa: F401  (by their earlier names)
 from .torch_optimizers import TorchAdagrad, TorchAdam, TorchRMSprop, TorchSGD
+from .types import lookup
 
 
 class _GivenRate(keras.optimizers.schedules.LearningRateSchedule):
@@ -154,3 +156,29 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer | None]] = {
     'torch-adadelta': _torch_adadelta, 'torch-rmsprop': _torch_rmsprop}
 """From names to functions of a learning rate, and of arguments, to a Keras optimizer; 'gd' is gradient descent as in
 the paper, which needs none."""
+
+
+def optimizer_of(description: Any) -> Optimizer | ScaleFree:
+    """An optimizer by its name: one of ``OPTIMIZERS``, or one of ``flavours.SCALE_FREE``, which goes with a frame, too.
+
+    Raises:
+        ValueError: no such optimizer, or arguments that it does not take.
+    """
+    name = parts(description, 'optimizer')[0]
+    lookup('optimizer', name, {**OPTIMIZERS, **SCALE_FREE})
+    if not is_scale_free(description):
+        return Optimizer(description)
+    try:
+        return make(SCALE_FREE, description, 'optimizer')
+    except ValueError as e:
+        raise ValueError(str(e) if name in str(e) else f'the optimizer {name!r}: {e}') from None
+
+
+def is_scale_free(description: Any) -> bool:
+    """Whether a description is of an optimizer whose steps do not depend on the scale of the loss.
+
+    Raises:
+        ValueError: it is no description.
+    """
+    name = parts(description, 'optimizer')[0]
+    return name in SCALE_FREE and name not in OPTIMIZERS

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from .augmentation import DRAWS, Augmentation
 from .batch import Batch
+from .flavours import ScaleFree
 from .in_graphs import graph_function, loops_in_graph
 from .replicas import Replicas
 from .schedules import Control
@@ -83,10 +84,12 @@ class Steps(Stored):
                 loss += self._decay(log_frame) / self.replicas.count
             # The rate multiplies the float64 loss, not the gradient: float32 gradients then already carry it, and
             # neither under- nor overflow when the frame is far from 1.
-            scaled = rate * loss if self.optimizer is None else loss
+            scaled, log_loss = rate * loss if self.optimizer is None else loss, None
+            if isinstance(self.optimizer, ScaleFree):
+                scaled, log_loss = self.optimizer.relative(loss, log_frame, self.replicas)
         watched = [] if given is None else given.watched
         gradients = tape.gradient(scaled, [*self.vars, *watched], unconnected_gradients='zero')
-        self._update(gradients[:len(self.vars)], rate)
+        self._update(gradients[:len(self.vars)], rate, log_loss)
         if given is not None:
             given.tell(gradients[len(self.vars):])
             given.apply_updates()
@@ -113,16 +116,19 @@ class Steps(Stored):
         decay = self.weight_decay * tf.cast(tf.add_n([tf.nn.l2_loss(v) for v in self.vars]), tf.float64)
         return decay if log_frame is None else decay * tf.exp(-log_frame)
 
-    def _update(self, gradients, rate):
+    def _update(self, gradients, rate, log_loss):
         """Takes a step along a replica's share of the gradient; without an optimizer, that times the rate."""
         if self.clip_norm is not None or self.optimizer is not None:
             gradients = self.replicas.total_of(gradients)
             if self.clip_norm is not None:
                 limit = self.clip_norm * (tf.cast(rate, tf.float32) if self.optimizer is None else 1.0)
                 gradients, _ = tf.clip_by_global_norm(gradients, limit)
-            gradients = [g / self.replicas.count for g in gradients]  # they are summed once more
+            if not isinstance(self.optimizer, ScaleFree):
+                gradients = [g / self.replicas.count for g in gradients]  # they are summed once more
         if self.optimizer is None:
             self.replicas.subtract(self.vars, gradients)
+        elif isinstance(self.optimizer, ScaleFree):
+            self.optimizer.apply(self.vars, gradients, rate, log_loss, self.replicas)
         else:
             self.optimizer.apply(gradients, rate)
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from .flavours import ScaleFree
 from .networks.network import Network
 from .optimizers import Optimizer
 
@@ -25,7 +26,7 @@ class Stored:
 
     net: keras.Model
     network: Network
-    optimizer: Optimizer | None
+    optimizer: Optimizer | ScaleFree | None
     objective: Any
     _steps_taken: int
 

@@ -19,15 +19,15 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each imports only from those before it, and a package when all that its __init__ takes up comes before.
 MODELS = ['types', '_tensorflow', 'in_graphs', 'checks', 'registry', 'logits', 'lr_schedulers', 'archivers', 'losses',
           'margin_losses', 'climbed_losses', 'margins', 'replicas', 'schedules', 'schedule_ends', 'torch_optimizers',
-          'optimizers', 'augmentation', 'batch', 'chains', 'measures', 'measures.homogeneity', 'networks',
+          'flavours', 'optimizers', 'augmentation', 'batch', 'chains', 'measures', 'measures.homogeneity', 'networks',
           'networks.initializers', 'networks.network', 'networks.simple_sequential', 'networks.residual',
           'networks.by_width', 'networks.wide_residual', 'networks.ensemble', 'networks.curve',
           'networks.keras_network', 'stored', 'statistics', 'steps', 'model', 'ascent', 'ascent.spheres', 'ascent.dual',
           'ascent.model', 'architectures', 'torch_weights',
-          'measures.spectral', 'measures.certificate', 'measures.kkt', 'measures.samples', 'measures.lanczos',
-          'measures.curvature', 'measures.moving_statistics', 'measures.hessian', 'measures.directions',
-          'measures.scanner', 'measures.scan', 'measures.likeness', 'measures.matching', 'keras_samples',
-          'keras_optimizers', 'keras_fit', 'keras_callbacks', 'keras_objective']
+          'measures.spectral', 'measures.norm_margins', 'measures.certificate', 'measures.kkt', 'measures.samples',
+          'measures.lanczos', 'measures.curvature', 'measures.moving_statistics', 'measures.hessian',
+          'measures.directions', 'measures.scanner', 'measures.scan', 'measures.likeness', 'measures.matching',
+          'keras_samples', 'keras_optimizers', 'keras_fit', 'keras_callbacks', 'keras_objective']
 # What the attacks have in common.
 ATTACKS = ['quick_gradient', 'precision', 'doubts', 'ops', 'leads', 'balls', 'compiled', 'inputs', 'results', 'base',
            'descent', 'within_budgets', 'gradient_descent', 'minimum_norm', 'advertorch', 'step_starts', 'loss_pgd',
@@ -46,10 +46,10 @@ CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.loc
         'tasks.begun', 'members', 'ensembles', 'curves', 'points', 'tasks.base', 'tasks.parts', 'tasks.health',
         'tasks.attack', 'tasks.union', 'tasks.ends', 'tasks.transfer', 'tasks.certify', 'tasks.generate',
         'tasks.compare', 'tasks.kkt', 'tasks.curve', 'tasks.hessian', 'tasks.directions', 'tasks.scan',
-        'tasks.perturb', 'tasks.monitors.base', 'tasks.monitors.kinds', 'tasks.monitors.pgd', 'tasks.monitors',
-        'tasks.train', 'tasks.train_peek', 'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch',
-        'sweeps.grid', 'sweeps.plan', 'sweeps.jobs', 'sweeps.clock', 'sweeps.hands', 'sweeps.listing',
-        'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
+        'tasks.perturb', 'tasks.monitors.base', 'tasks.monitors.kinds', 'tasks.monitors.norms', 'tasks.monitors.pgd',
+        'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core', 'cli', 'cli.command_line', 'cli.app',
+        'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs', 'sweeps.clock', 'sweeps.hands',
+        'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 

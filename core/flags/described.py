@@ -12,12 +12,14 @@ from models import (
     LR_SCHEDULERS,
     Archiver,
     ConstLR,
+    ConstLRAndLossBasedLR,
     LRScheduler,
     LRSchedulerWithFrame,
     MarginAscentLR,
     TrainMode,
 )
 from models.objectives import Objective, objective_of
+from models.optimizers import is_scale_free
 from models.registry import make
 from models.types import shown
 
@@ -54,6 +56,8 @@ def objective_from(flags: Mapping[str, Any], scheduler: LRScheduler) -> Objectiv
     """
     with about('objective'):
         objective = None if flags['objective'] == 'cross-entropy' else objective_of(flags['objective'])
+    _require_rate_for(flags, scheduler)
+    framed = flags['train_mode'] is TrainMode.USE_FRAME  # then the model itself says which optimizers go with that
     others = {
         'objective': objective is not None, 'augment': flags['augment'] is not None,
         **{f'model.{k}': flags['model'].get(k, plain) != plain for k, plain in (
@@ -61,7 +65,7 @@ def objective_from(flags: Mapping[str, Any], scheduler: LRScheduler) -> Objectiv
     if isinstance(scheduler, MarginAscentLR):  # what is not plain gradient descent warms up, but for a schedule
         others = {'model.schedule': others['model.schedule']}
     for name, given in others.items():
-        if given and not isinstance(scheduler, ConstLR):
+        if given and not isinstance(scheduler, ConstLR) and not (name == 'model.opt' and framed):
             raise UserError(f'{name} does not go with lr={shown(flags["lr"])}: that follows the cross entropy of '
                             'gradient descent on the training set itself, so lr must be a constant')
     return objective
@@ -81,6 +85,20 @@ def require_ascent_of_both(flags: Mapping[str, Any], scheduler: LRScheduler) -> 
         raise UserError('ascent is for train_mode=ASCENT alone')
     if ascends and flags['steps'] is not None:
         raise UserError('steps does not go with train_mode=ASCENT, whose epochs are of two lengths; give E')
+
+
+def _require_rate_for(flags: Mapping[str, Any], scheduler: LRScheduler) -> None:
+    """Sees that, with a frame, the rate is not a constant of the real loss where steps do not depend on that.
+
+    Raises:
+        UserError: it is.
+    """
+    opt = flags['model'].get('opt', 'gd')
+    with about('model'):
+        free = is_scale_free(opt)
+    if free and flags['train_mode'] is TrainMode.USE_FRAME and isinstance(scheduler, (ConstLR, ConstLRAndLossBasedLR)):
+        raise UserError(f'model.opt={shown(opt)} does not go with lr={shown(flags["lr"])}: its steps do not shrink '
+                        "with the loss, so with a frame lr must be 'loss-based-v1', which finds their size")
 
 
 def archiver_of(archive: Any) -> Archiver:

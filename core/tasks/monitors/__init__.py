@@ -14,11 +14,13 @@ from ...errors import about
 from ...session import Session
 from .base import Moment, Monitor
 from .kinds import ANPGDMargin, KKTDistance, MarginQuantiles, RobustAccuracy
+from .norms import NormMargins
 from .pgd import PGDAccuracy
 
 MONITORS: dict[str, type[Monitor]] = {
     'kkt': KKTDistance,
     'margin': MarginQuantiles,
+    'norm-margins': NormMargins,
     'robust': RobustAccuracy,
     'an-pgd': ANPGDMargin,
     'pgd': PGDAccuracy,
