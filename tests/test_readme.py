@@ -120,7 +120,7 @@ CHECKS = {'ObjectiveModel(': is_fitted_by_mma, 'AutoAttack(': is_attacked, 'trai
 """What is seen of a block in which this stands; the first that fits."""
 
 
-@pytest.mark.long(after=5)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('page, block', BLOCKS, ids=[f'{page}-{i}' for i, (page, _) in enumerate(BLOCKS)])
 def test_code_runs_and_does_what_it_says(page, block, request, capsys):
     if 'logs/RUN' in block:
