@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import Server
+from forked import Server, remember_protocols
 
 import models  # noqa: F401  (imports TensorFlow quietly, before anything else does)
 from core.datasets import get_dataset
@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     use_device('cpu,cpu,cpu')  # tests of one device use the first of these parts
     gc.freeze()  # what libraries have made stays; looking through it again and again takes a tenth of the time
     gc.set_threshold(100_000, 10, 10)
+    remember_protocols()
 
 
 _measured: set[tuple[str, str]] = set()
@@ -148,8 +149,8 @@ def networks_are_shared() -> Iterator[None]:
         original(session)
         own = session.model
         kind = repr((session.flags['arch'], session.flags['model'], session.flags['train_mode'], own.net.input_shape))
-        if own.replicas.count > 1:
-            return
+        if own.replicas.count > 1 or session.flags['objective'] != 'cross-entropy' or session.flags['augment']:
+            return  # what is compiled would have the objective of another run in it
         session.model, attributes = kept.setdefault(kind, (own, dict(vars(own))))
         if session.model is not own:
             vars(session.model).clear()

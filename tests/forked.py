@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 import traceback
+import typing
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,13 @@ POLL = 0.01
 """Seconds between two looks at whether a process has ended."""
 
 
+def remember_protocols() -> None:
+    """Has Python before 3.12 look up once what a protocol asks for, as later ones do: TensorFlow asks it of every
+    operand of every operation."""
+    if sys.version_info < (3, 12):
+        typing._get_protocol_attrs = cache(typing._get_protocol_attrs)
+
+
 def serve() -> None:
     """Answers each line of stdin in a line of stdout: {'argv', 'folder', 'env', 'files'} starts ``core.cli.launch`` and
     is answered with a process id, which is answered with its status, or null while it runs."""
@@ -28,9 +37,15 @@ def serve() -> None:
     import core.cli.plot_app
     import core.sweeps.sweep  # noqa: F401
     import core.tasks.health
+    from models.in_graphs import _rewritten
+    from models.statistics import Statistics
+    from models.steps import Steps
     core.tasks.health.IMAGES = 0  # as in conftest.py
     gc.freeze()
     gc.set_threshold(100_000, 10, 10)
+    remember_protocols()
+    for loop in Steps._take_steps, Statistics._logits_and_losses_of_part:
+        _rewritten(loop.__wrapped__)  # what every run would begin with
     for line in sys.stdin:
         asked = json.loads(line)
         if isinstance(asked, int):

@@ -20,6 +20,7 @@ RUN = {'train_N': 90, 'test_N': 40, 'B': 15, 'E': 4, 'print': False, 'train_mode
        'objective': {'type': 'adversarial', 'eps': GROWING, 'norm': 'L2', 'k': 3}, 'include_all_rt_loss_in_res': True}
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('norm', ['Linf', 'L2'])
 def test_on_a_linear_network_the_loss_is_the_closed_forms(norm, two_classes):  # noqa: F811
     """ln(1 + exp(-(lead - eps |w|))), |w| in the dual norm, of right images and of wrong ones."""

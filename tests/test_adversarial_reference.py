@@ -54,6 +54,7 @@ def nets():
     return {'A': lenet('A'), **{case['weights']: dead for case in CASES if '-1e4' in case['weights']}}
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case['name'])
 def test_pgd_from_a_start_within_a_step_ends_where_the_released_one_does(case, nets, eagerly):
     net, of = nets[case['weights']], {k.split('.', 1)[1]: v for k, v in PGD.items() if k.startswith(case['name'] + '.')}
@@ -101,6 +102,7 @@ class Released(Adversarial):
         return super().adversaries(batch)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('case', TRAINING['cases'], ids=lambda case: case['name'])
 def test_two_epochs_are_those_of_the_released_code(case, eagerly, monkeypatch):
     of = {k.split('.', 1)[1]: v for k, v in TRAINED.items() if k.startswith(case['name'] + '.')}

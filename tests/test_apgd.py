@@ -65,7 +65,7 @@ def path(attack, x, y, eps, noise, monkeypatch):
     return seen
 
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('name, released', [
     *((name, False) for name in sorted(SINGLE, key=lambda name: SINGLE[name]['norm'])),
     *((name, True) for name, case in SINGLE.items() if case['loss'] == 'ce')])
@@ -141,7 +141,7 @@ def test_stopping_early_fools_the_same_images(net, attacks):
 
 # ---- networks ----
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('norm, dual', [('Linf', 1), ('L2', 2)])
 def test_targets_find_the_nearest_boundary_of_a_linear_network(norm, dual):
     """The nearest of nine need not be that of the strongest other class; budgets are a ladder of 10 %."""
@@ -166,6 +166,7 @@ def test_targets_find_the_nearest_boundary_of_a_linear_network(norm, dual):
     np.testing.assert_allclose(result.eps[clear], ladder[up[clear]], rtol=1e-9)
 
 
+@pytest.mark.long
 def test_of_the_targets_only_so_many_are_tried(net, attacks, monkeypatch):
     """Each of the images that the ones before have left."""
     attack, calls = attacks['dlr-targeted'], []
@@ -181,6 +182,7 @@ def test_of_the_targets_only_so_many_are_tried(net, attacks, monkeypatch):
     assert attack._restarts(IMAGES) == 2 * 9
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('loss', ['xent', 'dlr'])
 def test_larger_budgets_fool_more_images(loss, attacks, monkeypatch):
     attack, budgets = attacks[loss], [0.05, 0.15, 0.3]
@@ -209,6 +211,7 @@ def test_enormous_and_tiny_logits_hide_no_image(factor, loss, net, attacks):
     assert (plain.success != result.success).sum() <= (loss == 'xent'), 'by rounding'
 
 
+@pytest.mark.long
 def test_the_released_form_stands_still_where_the_cross_entropy_vanishes(net, attacks):
     with scaled(net, 1e10):
         ours = attacks['xent'].attack(IMAGES, LABELS, 0)
@@ -227,7 +230,7 @@ def test_a_loss_of_more_classes_than_there_are_is_refused(classes, loss, needed)
         APGD(few(classes), loss=loss)
 
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('classes, loss', [(4, 'dlr-targeted'), (3, 'dlr'), (2, 'slm')])
 def test_a_loss_of_as_few_classes_as_it_can_have(classes, loss):
     x = np.random.default_rng(0).uniform(size=(6, 4, 4, 1)).astype(np.float32)

@@ -12,7 +12,7 @@ import pytest
 from core.flags import archiver_of, merge, scheduler_of
 from core.flags.likes import resolved
 from core.moved import MOVED
-from models import build_model
+from models import Model, build_model
 from models.objectives import objective_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -166,7 +166,11 @@ def test_the_originals_experiments_are_all_there():
             assert f'exper-final-{data}-{variant}' in names
 
 
-@pytest.mark.long(after=2)
+BUILT: dict[str, Model] = {}
+"""Networks by what says how to build them; most experiments share one with others."""
+
+
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('path', EXPERIMENTS, ids=lambda p: p.stem)
 def test_an_experiment_is_a_flags_dictionary_that_builds(path):
     flags = resolved(runpy.run_path(str(path))['FLAGS'], path.parent)
@@ -176,7 +180,10 @@ def test_an_experiment_is_a_flags_dictionary_that_builds(path):
     flags = merge(flags)
     scheduler_of(flags['lr']), archiver_of(flags['archive'])
     shape = {'mnist': (28, 28, 1), 'cifar10': (32, 32, 3), 'digits': (8, 8, 1)}[flags['dataset']]
-    model = build_model(flags['arch'], shape, flags['train_mode'], **flags['model'])
+    network = flags['arch'], shape, flags['train_mode'], flags['model']
+    if repr(network) not in BUILT:
+        BUILT[repr(network)] = build_model(*network[:3], **network[3])
+    model = BUILT[repr(network)]
     assert model.num_labels == 10
     of_the_paper = path.stem.startswith(('exper-final', 'exper-quickstart'))
     assert model.is_homogeneous == (of_the_paper and 'biased' not in path.stem)

@@ -124,9 +124,10 @@ def test_a_misclassified_image_has_distance_zero(name, images, results):
 
 
 @pytest.mark.long(after=1)
-@pytest.mark.parametrize('factor', [1e-30, 1e30, *(pytest.param(f, marks=pytest.mark.long) for f in (1e-3, 1e3))])
-@pytest.mark.parametrize('name', [name for name in KINDS if name not in (
-    'CarliniL2', 'LinfPGDAttack', 'LossPGD', 'ANPGD L2', 'APGD')])
+@pytest.mark.parametrize('name, factor', [
+    *((name, factor) for name in KINDS if name not in ('CarliniL2', 'LinfPGDAttack', 'LossPGD', 'ANPGD L2', 'APGD')
+      for factor in (1e-30, 1e30)),
+    *((name, factor) for name in ('L2DeepFool', 'DDN', 'PGD') for factor in (1e-3, 1e3))])
 def test_distances_do_not_depend_on_the_scale_of_the_logits(name, factor, net, attacks, images, results):
     with scaled(net.net, factor):
         result = attacks[name].attack(*images, np.random.default_rng(0))

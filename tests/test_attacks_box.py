@@ -86,6 +86,7 @@ def test_every_image_is_found_at_the_distance_that_the_box_leaves(kind, bias, li
             assert result.success.all() and (result.eps <= eps[np.searchsorted(eps, l2 * 1.1)]).all()
 
 
+@pytest.mark.long
 def test_more_steps_do_not_lose_images(linear):
     linear.layers[-1].bias.assign([0.0, 0.0])
     x = images('inner')

@@ -99,7 +99,7 @@ def test_cw_finds_what_the_original_finds(name, net, attacked):
         assert abs(errors.mean() / expected.mean() - 1) < stated('and mean rtol')
 
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('name', CW)
 def test_cw_begins_as_the_original_does(name, net, attacked):
     """The first iterations: the loss of the batch and every image's squared distance."""

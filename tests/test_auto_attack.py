@@ -63,6 +63,7 @@ class Subclassed(keras.Model):
         return self.last(self.flat(x))
 
 
+@pytest.mark.long
 def test_a_subclassed_model_has_the_attacks_that_fit_it_and_fab_is_asked_once_for_all_budgets(monkeypatch):
     net, rng = Subclassed(3), np.random.default_rng(0)
     x = rng.uniform(0.3, 0.7, (6, 4, 4, 1)).astype(np.float32)

@@ -30,6 +30,7 @@ def norm_of(name: str, a) -> np.ndarray:
     return np.linalg.norm(flat(a), ORDERS[name], axis=1)
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('name', KINDS)
 @settings(max_examples=30, deadline=None)
 @given(scale=st.sampled_from([1e-4, 0.1, 1.0, 30.0]), seed=st.integers(0, 10 ** 6))

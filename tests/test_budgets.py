@@ -28,6 +28,7 @@ def labelled():
     return net, x, y
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('make', [
     lambda net, eps: PGD(net, eps, k=3, repeat=1), lambda net, eps: APGD(net, eps, k=3),
     lambda net, eps: Square(net, eps, k=5), lambda net, eps: FAB(net, k=3),
@@ -110,6 +111,7 @@ class FirstPassIsWrong(keras.layers.Layer):
         return tf.where(wrong[:, tf.newaxis], -logits, logits)
 
 
+@pytest.mark.long
 def test_an_image_that_was_misclassified_once_is_so_and_is_not_asked_again():
     net = keras.Sequential([keras.Input((3, 3, 1)), keras.layers.Flatten(), keras.layers.Dense(2, use_bias=False),
                             FirstPassIsWrong()])
@@ -121,6 +123,7 @@ def test_an_image_that_was_misclassified_once_is_so_and_is_not_asked_again():
     assert result.success.tolist() == [True, False, False, False] and result.distances[0] == 0
 
 
+@pytest.mark.long
 def test_a_network_that_draws_random_numbers_is_attacked(noisy):
     """Compiled: every pass draws anew."""
     net, _, x, y = noisy

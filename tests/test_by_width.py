@@ -20,6 +20,7 @@ LENET = {'conv1_f': 'conv1.kernel', 'conv1_b': 'conv1.bias', 'conv3_f': 'conv2.k
          'fc5_W': 'fc1.kernel', 'fc5_b': 'fc1.bias', 'fc6_W': 'fc2.kernel', 'fc6_b': 'fc2.bias'}
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('name', ARCHITECTURES)
 def test_logits_are_those_of_pytorch(name):
     model, rng = build_model(ARCHITECTURES[name], IMAGES[name], width=1), np.random.default_rng(0)
@@ -27,6 +28,7 @@ def test_logits_are_those_of_pytorch(name):
     np.testing.assert_allclose(model.predict(images(IMAGES[name])), RELEASED[name]['logits'], rtol=1e-4, atol=5e-5)
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('name', ARCHITECTURES)
 def test_there_are_as_many_weights_as_in_pytorch(name):
     for width, count in RELEASED[name]['parameters'].items():

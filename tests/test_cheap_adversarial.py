@@ -76,6 +76,7 @@ def free_model(weights, parts: int = 1, objective=None) -> Model:
     return model
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('parts', [1, 3])
 def test_free_takes_both_steps_by_one_gradient_and_replays_each_batch(parts, data):
     """On three devices a batch of four does not divide evenly."""

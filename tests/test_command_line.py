@@ -53,16 +53,17 @@ def test_settings_of_the_command_line_win_over_the_config_file_and_are_recorded(
     assert flags['model']['act_type'] == 'relu2' and flags['model']['bias_mode'] == 'FIRST_LAYER'
 
 
+@pytest.mark.long
 def test_a_gpu_that_does_not_exist_falls_back_to_the_cpu_with_one_warning_line_and_nothing_else(run):
     _, done = run
     assert done.stderr == 'warning: there is no GPU 7 that TensorFlow can use here; running on the CPU\n'
 
 
 @pytest.mark.long
-def test_peek_and_figure_are_made_from_the_directory(run):
+def test_peek_and_figure_are_made_from_the_directory(run, server):
     folder, _ = run
     (path,) = (folder / 'logs' / 'exper-quickstart-digits').iterdir()
-    done = call('eval.sh', 'eval-train-peek', str(path), '--gpu', 'cpu', '--set', 'E=1', '--set', 'B=50')
+    done = server.call('eval.sh', 'eval-train-peek', str(path), '--gpu', 'cpu', '--set', 'E=1', '--set', 'B=50')
     assert done.returncode == 0, done.stderr
     assert re.search(r'eval-train-peek/\d{8}_\d{6}/res written\n$', done.stdout)
     done = call('plot.sh', 'figure-quickstart', str(path), '--format', 'png,pdf')

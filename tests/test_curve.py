@@ -68,6 +68,7 @@ def test_bends_begin_evenly_on_the_straight_line_and_as_released_backwards():
             np.testing.assert_allclose(network.weights[f'p{k}.{name}'], value, rtol=2e-6, atol=2e-7)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('kind', ['init', 'bent'])
 @pytest.mark.parametrize('theirs', CHAINS)
 def test_logits_along_a_curve_are_the_released_ones_and_those_of_the_network_with_its_weights(kind, theirs, eagerly):

@@ -142,6 +142,7 @@ def arrays(path):
     return [v.numpy() for v in keras.saving.load_model(path).weights]
 
 
+@pytest.mark.long
 def test_along_a_trained_curve_the_loss_stays_orders_of_magnitude_below_the_straight_line_s(runs, capsys):
     options = {'step': 0.25}
     res = core.run({**MEASURE, 'task': 'curve', 'log': 'curve', 'eval_log': 'curve/eval-curve/1', 'options': options,
@@ -184,6 +185,7 @@ def test_where_the_loss_is_not_finite_there_is_a_gap_and_a_line_says_so(runs, ca
     assert np.isfinite(line).tolist() == [True, False, True]
 
 
+@pytest.mark.long
 def test_the_points_at_the_ends_are_the_runs_bit_for_bit_and_those_between_have_statistics_of_their_own(runs, capsys):
     for t, name in ((0, 'A'), (1, 'B')):
         numbers, place = measured('curve', t)
@@ -238,6 +240,7 @@ def test_the_grid_ends_at_1_and_the_released_one_where_it_did():
         np.testing.assert_allclose(grid(step), [t for t in points if t < 1 - 1e-6] + [1], rtol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('flags, said', [
     ({}, 'name them: --ends logs/A --ends logs/B'), ({'ends': ['A']}, "ends must be a list of two runs' working"),
     ({'ends': ['A', 'A']}, r'A .epoch 30. and A .epoch 30. are the same'), ({'ends': ['A', 'none']}, 'none'),
@@ -260,6 +263,7 @@ def test_runs_that_no_curve_joins_are_refused_in_a_sentence(flags, said, runs):
     assert not os.path.exists('new')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('flags, said', [
     ({'log': 'curve'}, 'curve is a curve: --set t=0.3'), ({'log': 'A', 't': 0.5}, 'curve, and A is none'),
     ({'log': 'curve', 't': 1.5}, 't must be a number from 0 to 1'),

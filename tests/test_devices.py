@@ -68,7 +68,7 @@ def same_run(a: list, b: list) -> None:
 # ---- a network on several devices ----
 
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('parts, batch', [(2, 50), (2, 7), (3, 50), (3, 2), (3, 1)])
 @pytest.mark.parametrize('frame', [None, -40.0])
 def test_steps_are_those_of_one_device_for_batches_of_any_size(digits, parts, batch, frame):

@@ -264,6 +264,7 @@ def test_a_reader_who_does_what_readme_says_has_a_run_an_evaluation_and_a_figure
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures('networks_are_shared')
 @pytest.mark.parametrize('page', ['README.md', 'docs/measure.md', 'docs/figures.md', 'docs/mma.md', 'docs/trust.md'])
 def test_the_commands_of_a_page_work_in_their_order_without_those_of_another(page):
     assert follow(page) >= 4

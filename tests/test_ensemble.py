@@ -79,7 +79,7 @@ def attacked(net, case, labels):
 ROWS = slice(*SETTINGS['images'])
 
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('name', ['linf', 'l2'])
 def test_pgd_on_an_ensemble_ends_where_the_released_one_does(name, nets, eagerly):
     net, case = nets['A, B'], CASES[name]

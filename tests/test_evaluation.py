@@ -158,10 +158,9 @@ def uninterrupted(archived, tmp_path_factory):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize('before', [pytest.param(True, marks=pytest.mark.long), False])
-@pytest.mark.parametrize('function', ['fsync', 'replace'])
-@pytest.mark.parametrize('number', [n if n in (1, 5, 8) else pytest.param(n, marks=pytest.mark.long)
-                                    for n in range(1, 14)])
+@pytest.mark.parametrize('function, before, number', [
+    *(case for n in range(1, 14) for case in (('fsync', True, n), ('replace', False, n))),
+    *(case for n in (1, 5, 8) for case in (('fsync', False, n), ('replace', True, n)))])  # the same is left behind
 def test_an_evaluation_that_died_before_or_after_any_write_goes_on_to_the_same_result(
         function, number, before, run, uninterrupted, monkeypatch):
     flags = {**ATTACK, 'eid': [6, 12], 'attack_K': 3, 'eval_log': 'out'}

@@ -89,6 +89,7 @@ def gaps(net, x, y):
     return (logits[np.arange(len(x)), y][:, np.newaxis] - logits, w[:, y].T[:, np.newaxis] - w.T[np.newaxis])
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('norm, dual', [('Linf', 1), ('L2', 2)])
 @pytest.mark.parametrize('target_classes', [9, pytest.param(None, marks=pytest.mark.long)])
 def test_on_a_linear_network_it_finds_the_nearest_of_nine_boundaries(target_classes, norm, dual, ten):
@@ -102,6 +103,7 @@ def test_on_a_linear_network_it_finds_the_nearest_of_nine_boundaries(target_clas
     assert (found.distances >= distances * (1 - 1e-5)).all()
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('kind', ['clipped', 'black and white'])
 @pytest.mark.parametrize('norm', ['Linf', pytest.param('L2', marks=pytest.mark.long)])
 def test_where_the_box_is_in_the_way_it_finds_the_least_distance(kind, norm, linear):  # noqa: F811

@@ -156,7 +156,7 @@ def test_what_cannot_be_drawn_is_refused():
         assert str(e.value) == message
 
 
-@pytest.mark.long(after=2)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('n, channels', [(36, 1), (36, 3), (8, 3), (5, 3), (1, 1)])
 def test_no_text_lies_over_another_or_outside_and_rows_align(n, channels):
     evaluation(DISTANCES[:n], channels=channels, size=(20, 28))

@@ -353,6 +353,7 @@ def test_the_papers_rates_go_through_the_last_epoch_at_its_own_T():
             np.testing.assert_allclose(y / y[-1], expected / expected[-1], rtol=1e-9)
 
 
+@pytest.mark.long
 def test_the_kkt_conditions_join_once_they_are_measured(real):
     path, _ = real
     shutil.copytree(path, 'run')
@@ -467,7 +468,7 @@ def test_drawing_does_not_wait_for_tensorflow():
     assert done.stdout == 'False\n', done.stderr
 
 
-@pytest.mark.long(after=3)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('name, number', [
     *((name, 2) for name in sorted(OF_HISTORY)), ('figure-1b', 3), ('figure-quickstart', 1), ('figure-8', 1)])
 def test_no_text_of_a_figure_lies_over_another_or_outside(name, number):

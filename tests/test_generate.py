@@ -82,6 +82,7 @@ def test_a_part_that_is_not_attacked_is_as_it_is_and_an_attack_without_ends_leav
     np.testing.assert_array_equal(made['x_test'][lost], made['clean_test'][lost])
 
 
+@pytest.mark.long
 def test_a_set_that_was_stopped_is_the_same_in_the_end(run, monkeypatch):
     core.run({**FLAGS, 'eval_log': 'whole'})
     with monkeypatch.context() as m, pytest.raises(Stop):

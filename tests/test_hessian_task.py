@@ -16,6 +16,8 @@ from core.workdir import Workdir
 from models.attacks import LossPGD
 from models.measures import hessian
 
+pytestmark = pytest.mark.long  # of a run each, whose making takes most of the time
+
 FLAGS = {'task': 'hessian', 'attack_set': 'train', 'attack_N': 60, 'gpu': 'cpu', 'seed': 1}
 
 

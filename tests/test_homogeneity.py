@@ -39,7 +39,7 @@ def x(digits):
     return digits.train[0][:16]
 
 
-@pytest.mark.long(after=9)
+@pytest.mark.long(after=3)
 @pytest.mark.parametrize('description', DESCRIPTIONS, ids=lambda d: f'{len(d)} layers')
 @pytest.mark.parametrize('act_type', ['relu', 'relu2'])
 @pytest.mark.parametrize('bias_mode', [BiasMode.NONE, BiasMode.FIRST_LAYER], ids=lambda b: b.name)
@@ -56,6 +56,7 @@ def test_eulers_identity_holds_to_the_rounding_of_float32(bias_mode, act_type, d
     assert found.is_homogeneous and found.order == order
 
 
+@pytest.mark.long
 def test_eulers_identity_holds_in_a_network_of_16_layers():
     flags = runpy.run_path(str(ROOT / 'experiments' / 'exper-final-cifar-vgg-loss-based-lr.py'))['FLAGS']
     model = SimpleSequential('m', (32, 32, 3), train_mode=flags['train_mode'], seed=1, **flags['model'])
@@ -75,7 +76,7 @@ def test_a_layer_beneath_squares_has_the_degree_of_all_of_them(x):
         before = after
 
 
-@pytest.mark.long(after=3)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('biases', ['zeros', 'beside large kernels', 'beside large inputs'])
 @pytest.mark.parametrize('act_type, degrees', [('relu', (1, 1, 1, 1)), ('relu2', (8, 4, 2, 1))])
 def test_biases_above_the_first_layer_are_found_even_where_they_do_nothing_yet(act_type, degrees, biases, x):

@@ -114,7 +114,7 @@ def test_a_claim_of_no_budget_is_held_to_the_largest_or_to_none(claim, linear):
     assert (result.distances[result.success] <= 0.2 + 1e-6).all()
 
 
-@pytest.mark.long(after=2)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('outside', [50.0, -50.0, np.inf, np.nan])
 @pytest.mark.parametrize('norm', NORMS)
 def test_a_proposal_outside_the_box_is_put_back_into_the_box_and_the_ball(norm, outside, linear):

@@ -45,7 +45,7 @@ def ours(y, z):
 
 # ---- the loss ----
 
-@pytest.mark.long(after=7)
+@pytest.mark.long(after=3)
 @pytest.mark.parametrize('loss, why', [
     (HPSparseSoftmaxCrossEntropy(), None),
     ('with a frame', None),
@@ -132,7 +132,7 @@ def net(data):
     return net
 
 
-@pytest.mark.long(after=2)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('make, text', BEFORE)
 def test_what_saves_or_measures_comes_after_the_rate(make, text, net, data):
     make, rate = make or (lambda: MarginMonitor(*data)), LossBasedLR(*data)
@@ -140,7 +140,7 @@ def test_what_saves_or_measures_comes_after_the_rate(make, text, net, data):
     assert warned(net, *data, callbacks=[rate, make()]) == ''
 
 
-@pytest.mark.long(after=2)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('make, text', ANYWHERE)
 def test_what_sets_the_rate_or_restores_weights_is_told_wherever_it_stands(make, text, net, data):
     rate = LossBasedLR(*data)
@@ -157,6 +157,7 @@ def test_two_rates_are_told_and_what_does_no_harm_is_not(net, data):
     assert warned(net, *data, callbacks=[*harmless, rate, *later]) == ''
 
 
+@pytest.mark.long
 def test_a_backup_after_the_rate_is_gone_on_with(data):
     """It restores its weights when the rate has measured already, and holds accepted ones only."""
     class Interrupt(C.Callback):

@@ -65,7 +65,7 @@ def test_it_has_the_statistics_of_a_network_described_alike(data):
     assert found == expected
 
 
-@pytest.mark.long(after=5)
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('act_type, bias_mode', [
     ('relu', BiasMode.NONE), ('relu', BiasMode.FIRST_LAYER), ('relu', BiasMode.ALL), ('relu2', BiasMode.NONE),
     ('relu2', BiasMode.ALL), ('linear', BiasMode.FIRST_LAYER)])

@@ -43,7 +43,7 @@ def conv(**options):
     return L.Conv2D(4, 3, bias_initializer='ones', **options)
 
 
-@pytest.mark.long(after=2)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('make, kernels, degrees, is_homogeneous', [
     (lambda: [conv(), L.BatchNormalization(scale=False), L.ReLU()], lambda n: [n[0].weights, n[-1].weights], (1, 1),
      False),
@@ -79,7 +79,7 @@ def test_norms_are_of_what_acts_as_a_kernel(make, kernels, degrees, is_homogeneo
     np.testing.assert_allclose(monitor.stats['norm_prod'], np.prod(np.power(expected, monitor.degrees)), rtol=1e-6)
 
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('policy', ['mixed_float16', 'mixed_bfloat16', 'float64', 'float16', 'bfloat16'])
 def test_degrees_do_not_depend_on_the_precision_of_the_network(policy, data):
     keras.utils.set_random_seed(1)
@@ -108,6 +108,7 @@ def quantised():
     return net
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('make, match', [
     (low_rank, r"layer 'dense.*' has LoRA"), (quantised, r"layer 'dense.*' is quantised to int8"),
     (lambda: keras.Sequential([keras.Input((8, 8, 1)), L.Dense(10, trainable=False), L.Flatten(),

@@ -134,7 +134,7 @@ def by_batches(model, x, y):
         model.train_on_batch((x[rows], rows), y[rows])
 
 
-@pytest.mark.long(after=3)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('fit, eagerly, steps', [(by_arrays, False, 4), (by_a_dataset, True, 1), (by_batches, True, 1),
                                                  (by_arrays, True, 1), (by_a_split, True, 1)])
 def test_every_image_keeps_its_own_margin_in_whatever_order(fit, eagerly, steps, margins, network, data):
@@ -148,6 +148,7 @@ def test_every_image_keeps_its_own_margin_in_whatever_order(fit, eagerly, steps,
     np.testing.assert_allclose(found[seen], margins[seen], rtol=0, atol=1e-5)
 
 
+@pytest.mark.long
 def test_without_numbers_a_dataset_is_warned_of_and_starts_from_the_least_budget(network, data):
     x, y = data
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(B)
@@ -162,6 +163,7 @@ def test_without_numbers_a_dataset_is_warned_of_and_starts_from_the_least_budget
     assert_same(model.net, judge.net)
 
 
+@pytest.mark.long
 def test_other_objectives_train_as_keras_does(network, data):
     x, y = data
     weights, classes = np.random.default_rng(1).uniform(size=N), {c: 0.3 + c for c in range(10)}
@@ -204,6 +206,7 @@ def test_batch_normalisation_is_that_of_the_objective(network, data):
 
 # ---- random numbers, and what is saved ----
 
+@pytest.mark.long
 def test_one_seed_gives_one_result(network, data):
     def trained(seed, own=None):
         keras.utils.set_random_seed(seed)
@@ -256,7 +259,7 @@ def backed_up(model, fit, again):
     return again(), 0
 
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('interrupted', [saved_and_loaded, checkpointed, checkpointed_weights, backed_up])
 def test_a_training_that_was_saved_goes_on_as_if_it_had_not_been(interrupted, network, data):
     def again():
@@ -299,6 +302,7 @@ def test_other_images_begin_anew(network, data):
 
 # ---- devices and precisions ----
 
+@pytest.mark.long
 def test_in_the_scope_of_one_replica_it_is_the_same_and_several_are_refused(network, data):
     models = [model_of(network(), eagerly=False)]
     with tf.distribute.MirroredStrategy(['CPU:0']).scope():
@@ -311,7 +315,7 @@ def test_in_the_scope_of_one_replica_it_is_the_same_and_several_are_refused(netw
         model_of(network())
 
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('policy, share', [('mixed_float16', 0.1), ('mixed_bfloat16', 0.6)])
 def test_half_precision_trains_as_float32_does(policy, share, network, data):
     keras.config.set_dtype_policy(policy)

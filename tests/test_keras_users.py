@@ -107,7 +107,7 @@ def value_and_gradient(loss, y, logits, **kwargs):
     return value.numpy(), tape.gradient(value, logits).numpy()
 
 
-@pytest.mark.long(after=4)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('log_frame', [None, 0.0, -40.0, -2000.0])
 @pytest.mark.parametrize('size', [1.0, 50.0, 2000.0])
 def test_loss_and_gradient_are_those_of_the_functions(size, log_frame):
@@ -172,7 +172,7 @@ def test_a_new_frame_reaches_the_compiled_training_without_tracing_it_again(data
     np.testing.assert_allclose(after, before * math.exp(-2), rtol=1e-5)
 
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('log_frame, reduction', [(None, 'sum_over_batch_size'), (-3.5, 'sum')])
 def test_it_is_saved_and_loaded_with_the_model(log_frame, reduction, data):
     net, loss = network(dense()), HPSparseSoftmaxCrossEntropy(0.0 if log_frame else log_frame, reduction=reduction)
@@ -299,6 +299,7 @@ def refusing(match, error=ValueError):
     return pytest.raises(error, match=match)
 
 
+@pytest.mark.long
 def test_a_model_or_samples_of_the_wrong_kind_are_refused_in_a_sentence(data):
     x, y = data
     for callback in (LossBasedLR, MarginMonitor):
@@ -346,7 +347,7 @@ def assert_same_stats(stats, expected):
         np.testing.assert_allclose(value, expected[key], rtol=1e-5, atol=1e-12, err_msg=key)
 
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('bias_mode, act_type', [
     pytest.param(BiasMode.NONE, 'relu', marks=pytest.mark.long), (BiasMode.FIRST_LAYER, 'relu'),
     pytest.param(BiasMode.ALL, 'relu', marks=pytest.mark.long), (BiasMode.NONE, 'relu2')])
@@ -400,6 +401,7 @@ def test_however_a_network_is_put_together_its_statistics_are_the_same(kind, dat
     assert_same_stats(monitor.stats, expected)
 
 
+@pytest.mark.long
 def test_batch_normalisation_is_measured_with_its_moving_statistics_and_its_gammas_are_a_layer(data):
     x, y = data
     net = network(L.Conv2D(4, 3), L.BatchNormalization(), L.ReLU())
@@ -439,6 +441,7 @@ def test_after_the_rate_it_measures_the_weights_kept_and_both_are_in_keras_logs(
     assert bar.count('Epoch ') == 12 and 'rho_1' in bar and 'norm_prod' not in bar
 
 
+@pytest.mark.long
 def test_measuring_is_traced_once_and_not_again_in_every_epoch(data):
     traced = []
 
@@ -455,6 +458,7 @@ def test_measuring_is_traced_once_and_not_again_in_every_epoch(data):
     assert len(set(counts)) == 1, counts
 
 
+@pytest.mark.long
 def test_inputs_may_be_a_dictionary_of_tensors_and_labels_a_column(data):
     x, y = data
     inputs = {'left': keras.Input((8, 4, 1), name='left'), 'right': keras.Input((8, 4, 1), name='right')}

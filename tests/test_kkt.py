@@ -35,6 +35,7 @@ def classified_by(weights: np.ndarray, x: np.ndarray, n: int) -> tuple[np.ndarra
     return x[keep], labels[keep]
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('log10_loss', [-1, -30, -880])
 def test_the_residuals_of_a_linear_network_are_those_of_the_definition_at_any_loss(log10_loss, digits):
     """The definition, written out in long doubles, which reach down to 1e-4932."""
@@ -91,6 +92,7 @@ def test_on_a_linear_network_the_residuals_vanish_as_the_direction_goes_to_the_s
     assert found[-1][3] < 0.04 and found[-1][4] < 0.004 and found[-1][2] < 0.001
 
 
+@pytest.mark.long
 def test_the_gradient_is_that_of_the_loss_in_a_deep_network(mnist_images):
     model = small_mnist()
     x, y = (part[:400] for part in mnist_images.train)
@@ -112,6 +114,7 @@ def test_the_gradient_is_that_of_the_loss_in_a_deep_network(mnist_images):
     assert point.euler_error < 1e-5
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('act_type', ['relu', 'relu2'])
 def test_epsilon_and_delta_are_the_definitions_at_the_feasible_point_of_a_deep_network(act_type, digits):
     """theta~ - sum lambda_nj grad s_nj(theta~), with the gradient taken at theta~ itself."""
@@ -184,7 +187,7 @@ def test_weights_without_a_direction_are_refused(digits):
         KKTMeter(linear(np.full((64, 10), np.nan, np.float32))).measure(digits.train[0][:9], digits.train[1][:9])
 
 
-@pytest.mark.long(after=5)
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('change, message', [
     (lambda x, y: (x, y + 10), r'labels must be in 0..9'), (lambda x, y: (x, y - 9), r'labels must be in 0..9'),
     (lambda x, y: (x, y[:-1]), 'labels must be 9 integers'), (lambda x, y: (x, y.astype(float)), '9 integers'),
@@ -259,6 +262,7 @@ def test_an_evaluation_records_each_archived_epoch_in_order_and_the_drift_betwee
     assert sum(line.startswith('epoch #') for line in lines) == 3 and 'cos(theta, -grad)=' in ''.join(lines)
 
 
+@pytest.mark.long
 def test_a_network_that_is_not_homogeneous_is_said_to_be_so(capsys):
     train(E=2, model={**FLAGS['model'], 'bias_mode': BiasMode.ALL})
     _, summary = measure_run()
@@ -266,6 +270,7 @@ def test_a_network_that_is_not_homogeneous_is_said_to_be_so(capsys):
     assert summary['epochs']['2']['epsilon'] is None and summary['epochs']['2']['cosine'] is not None
 
 
+@pytest.mark.long
 def test_the_conditions_are_those_of_the_whole_training_set():
     train(E=1)
     for flags in ({'attack_N': 10}, {'attack_set': 'test'}, {'attack': [1, 2]}, {'attack_K': 3}, {'lr': 0.1}):

@@ -85,7 +85,7 @@ def test_fab_finds_the_least_distance_of_a_linear_network(linear):
     np.testing.assert_allclose(result.distances, least, rtol=0.02)
 
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('larger_first', [True, False])
 def test_apgd_reaches_the_boundary_of_a_linear_network_and_no_further(larger_first, linear):
     """Each image within a budget of its own. A step is a tenth of the budget at least: not all images are found close

@@ -99,7 +99,7 @@ def test_of_a_linear_classifier_the_distance_is_exact(rng, norm, dtype, rtol):
         np.testing.assert_allclose(there, 0, atol=10 * rtol)
 
 
-@pytest.mark.long(after=5)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('activation', ['tanh', 'relu'])
 @pytest.mark.parametrize('norm', NORMS)
 def test_on_random_networks_the_distance_is_that_of_finite_differences(rng, in_float64, norm, activation):
@@ -189,6 +189,7 @@ def test_the_released_loss_weighs_layers_by_their_sizes_under_the_inf_norm_alone
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('objective', [LargeMargin(), ReleasedLargeMargin(top_k=2)], ids=['paper', 'released'])
 def test_losses_are_of_each_sample_alone_compiled_or_not_and_from_labels_of_any_kind(rng, objective):
     keras.utils.set_random_seed(1)
@@ -226,7 +227,7 @@ def along(net, direction, function, h=1e-6):
     return (ends[0] - ends[1]) / (2 * h)
 
 
-@pytest.mark.long(after=3)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('make, args', PAPER + RELEASED, ids=lambda v: '-'.join(map(str, v.values())) if isinstance(
     v, dict) else v.__name__)
 def test_the_gradient_of_the_weights_is_that_of_finite_differences(rng, in_float64, make, args):

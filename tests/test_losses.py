@@ -130,6 +130,7 @@ OF_LABELS = {
 LOGITS = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('function', OF_LABELS.values(), ids=OF_LABELS)
 def test_a_label_that_is_no_class_raises_eagerly_and_has_no_finite_loss_where_compiled(function):
     y = np.array([0, 1, 2, 1])

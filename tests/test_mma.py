@@ -47,6 +47,7 @@ def distances_of(net, x, y, w, norm):
     return lead / (np.abs(w).sum() if norm == 'Linf' else np.linalg.norm(w))
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('first', ['half', 'end'])
 @pytest.mark.parametrize('norm', ['Linf', 'L2'])
 def test_on_a_linear_network_the_distance_is_the_closed_forms(norm, first, two_classes):
@@ -64,6 +65,7 @@ def test_on_a_linear_network_the_distance_is_the_closed_forms(norm, first, two_c
     np.testing.assert_allclose(judged.distances[inside], want[inside], rtol=0, atol=1e-3 * 2 * eps)
 
 
+@pytest.mark.long
 def test_as_released_the_search_reports_half_where_the_boundary_lies_beyond(two_classes):
     net, x, y, w = two_classes
     want = distances_of(net, x, y, w, 'L2')

@@ -87,6 +87,7 @@ def test_options_may_be_names_where_the_attack_takes_them():
         attack_arguments(merge({**network, 'attack_type': 'AUTO_ATTACK', 'attack_options': {'attacks': [1]}}))
 
 
+@pytest.mark.long
 def test_an_image_is_broken_at_the_smallest_budget_at_which_any_restart_of_any_loss_broke_it(eagerly):
     model = SimpleSequential('m', (8, 8, 1), NETWORK, seed=4)
     x, y = (np.asarray(t)[:30] for t in core.get_dataset('digits').train)

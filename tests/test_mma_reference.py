@@ -17,6 +17,7 @@ from models.attacks.bisection import bisected
 from models.batch import Batch
 from models.margin_losses import MARGIN_LOSSES
 from models.objectives import MMA
+from models.objectives.mma import Adversaries
 from models.replicas import Replicas
 
 SETTINGS = reference_json('settings', REFERENCE)
@@ -108,6 +109,7 @@ def pgd(net, norm, loss='slm', floor=0.0, a=SETTINGS['eps_iter_scale'] / K, eps=
     return LossPGD(net, [eps], K, a, 1, True, norm, [loss], floor)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('norm, start', runs_of(PGD))
 def test_pgd_steps_from_every_stored_iterate(norm, start, net):
     run = at(PGD, f'{norm}_{start}')
@@ -130,6 +132,7 @@ def test_all_steps_of_pgd(norm, start, net):
     np.testing.assert_allclose(end, run['iterates'][-1], rtol=0, atol=2e-6)
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('loss', ['xent', 'cw'])
 @pytest.mark.parametrize('norm', NORMS)
 def test_pgd_with_one_budget_for_all(norm, loss, net):
@@ -192,6 +195,7 @@ def ends_agree(found, want):
     assert (off <= 2e-6).mean() >= 0.998 and off.max() <= 1e-3
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('norm, start', runs_of(CHAINS))
 def test_an_pgd_of_training(norm, start, net):
     run = at(CHAINS, f'{norm}_{start}')
@@ -207,6 +211,7 @@ def test_an_pgd_of_training(norm, start, net):
     np.testing.assert_allclose(found.images, run['xadv'], rtol=0, atol=5e-3)
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('norm, start', runs_of(TESTED))
 def test_an_pgd_of_tests_as_released(norm, start, net):
     run = at(TESTED, f'{norm}_{start}')
@@ -266,21 +271,29 @@ def a_step_on(net, of, index, state=None, start=None) -> Batch:
                  replicas=Replicas())
 
 
+def taken(of: MMA, batch: Batch) -> tuple[Adversaries, float, dict[str, np.ndarray]]:
+    """What the attack of a step finds, the mean of the step's losses, and its gradients."""
+    found, losses, adversaries = [], [], of.adversaries
+    of.adversaries = lambda *given: found.append(adversaries(*given)) or found[0]
+    gradients = gradients_of(batch.net, lambda net: losses.append(of.losses(batch)) or losses[0])
+    return found[0], losses[0].numpy().mean(), gradients
+
+
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('kind', ['mma', 'omma'])
 @pytest.mark.parametrize('norm', NORMS)
 def test_a_training_batch(norm, kind, net):
     run, index = at(BATCHES, norm), BATCHES['index']
     of = objective(norm, kind)
     batch = a_step_on(net, of, index, run['state_eps'], run['start_delta'])
-    found = of.adversaries(batch, batch.x, batch.y, net(batch.x))
+    found, loss, gradients = taken(of, batch)
     np.testing.assert_array_equal(found.correct, run['correct'])
     np.testing.assert_array_equal(found.kept, run['kept'])
     assert (found.margins.numpy()[~run['correct']] == 0).all()
     sizes_agree(found.margins, run['curr_eps'], SETTINGS['maxeps'][norm])
     want = {name: run[f'grad_combined/{name}' if kind == 'mma' else f'grad_mma/{name}']
             for name in SETTINGS['weight_names']}
-    gradients_agree(gradients_of(net, lambda net: of.losses(batch)), want, 0.01)
-    loss = float(tf.reduce_mean(of.losses(batch)))
+    gradients_agree(gradients, want, 0.01)
     c = of.c
     assert abs(loss - ((1 - c) * run['mma_loss'] + c * run['clean_loss'])) < 5e-4
     batch.apply_updates()
@@ -309,6 +322,7 @@ def test_the_gradient_at_stored_boundary_points(norm, net):
     assert len(crossed) <= 1
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('kind', ['mma', 'omma'])
 @pytest.mark.parametrize('name', sorted({key.split('/')[1] for key in BATCHES if key.startswith('special/')}))
 def test_special_batches(name, kind, net):
@@ -317,11 +331,9 @@ def test_special_batches(name, kind, net):
     if name.endswith('beyond_hinge'):
         of.hinge = 1e-6  # as there: the search looks as far as before
     batch = a_step_on(net, of, index)
-    found = of.adversaries(batch, batch.x, batch.y, net(batch.x))
+    found, mma, gradients = taken(of, batch)
     np.testing.assert_array_equal(found.kept, run['kept'])
     sizes_agree(found.margins, run['curr_eps'], of.most)
-    gradients = gradients_of(net, lambda net: of.losses(batch))
-    mma = of.losses(batch).numpy().mean()
     assert abs(mma - ((1 - of.c) * run['mma_loss'] + of.c * run['clean_loss'])) < 5e-4
     norms = np.array([np.linalg.norm(gradients[weight]) for weight in SETTINGS['weight_names']])
     np.testing.assert_allclose(norms, run['grad_norm'], rtol=0, atol=5e-5 * max(run['grad_norm'].max(), 1e-30))

@@ -76,6 +76,7 @@ def test_rates_far_from_one_neither_under_nor_overflow_because_the_loss_carries_
     assert 1e-3 < change < 10
 
 
+@pytest.mark.long
 def test_an_epoch_in_chunks_is_the_epoch_in_one_call(digits, monkeypatch):
     (x, y), _ = digits
     models = [SimpleSequential('m', (8, 8, 1), [['C', 4, [3, 3]], ['P'], ['F', 10, {'act': False}]], seed=3)

@@ -143,7 +143,7 @@ def test_layers_of_a_network_with_a_call_of_its_own_are_refused(batch):
         LargeMargin(['input']).losses(net, *batch, True)
 
 
-@pytest.mark.long(after=9)
+@pytest.mark.long(after=4)
 @pytest.mark.parametrize('policy, tolerance', [('mixed_float16', 2e-2), ('mixed_bfloat16', 1e-1), ('float64', 1e-5)])
 @pytest.mark.parametrize('name', OBJECTIVES)
 def test_a_network_of_another_precision_gives_the_same_losses(name, policy, tolerance, batch):

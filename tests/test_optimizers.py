@@ -134,7 +134,7 @@ def test_the_rates_of_mma_training_change_with_the_step_that_its_table_names():
     np.testing.assert_allclose(0.3 * schedule(np.array(steps)), np.repeat([0.3, 0.09, 0.03, 0.009], 2), rtol=1e-12)
 
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('parts', [1, 2])
 def test_momentum_of_torch_is_free_of_the_rates_of_earlier_steps(digits, parts):
     (x, y), _ = digits

@@ -27,6 +27,7 @@ def network(start, **options) -> SimpleSequential:
     return net
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('case', SETTINGS['cases'], ids=lambda case: case['name'])
 def test_losses_and_weights_of_every_policy_are_those_of_pytorch(case, eagerly):
     """Weight decay is of every weight and bias; the reference's loss leaves it out."""

@@ -30,6 +30,8 @@ from models import TrainMode
 from models.attacks import APGD, AutoAttack, Square
 from models.attacks.auto_attack import PARTS, VERSIONS
 
+pytestmark = pytest.mark.long  # of a run each, whose making takes most of the time
+
 ROOT = Path(__file__).resolve().parents[1]
 EPS = 0.15
 RUN = {'train_N': 200, 'test_N': 16, 'B': 50, 'E': 3, 'print': False, 'lr': 0.05, 'train_mode': TrainMode.NORMAL,

@@ -12,6 +12,7 @@ from nets import subclassed
 from core.devices import use_device
 from models.attacks import APGD, FGSM, IFGSM, PGD, LinfPGDAttack, LossPGD
 from models.attacks.within_budgets import BudgetAttack
+from models.in_graphs import graph_function
 
 KINDS = {
     'PGD': lambda net: PGD(net, k=7, a=0.3), 'PGD L2': lambda net: PGD(net, k=7, a=0.3, norm='L2'),
@@ -95,14 +96,14 @@ def test_it_is_the_same_eagerly_compiled_and_in_a_training_step(name, trained, n
     attack = KINDS[name](net)
     eps = tf.constant(np.linspace(0, LARGEST[attack.norm], 20), tf.float32)
     eager = attack.perturb(x, y, eps, SEED)
-    compiled = tf.function(attack.perturb)(tf.constant(x), tf.constant(y), eps, SEED)
+    compiled = graph_function(attack.perturb)(tf.constant(x), tf.constant(y), eps, SEED)
     agree(eager, compiled)
 
     def losses(images):
         logits = net(images, training=False)
         return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits))
 
-    @tf.function
+    @graph_function
     def step(x, y, eps, seed):
         with tf.GradientTape() as tape:
             images = tf.stop_gradient(attack.perturb(x, y, eps, seed))
@@ -154,7 +155,7 @@ def test_it_follows_the_weights_as_they_change_and_is_traced_once(name, kind, tr
     net.set_weights(weights)
     attack = KINDS[name](net)
 
-    @tf.function
+    @graph_function
     def perturb(x, y, eps, seed):
         traced.append(1)
         return attack.perturb(x, y, eps, seed)
@@ -203,32 +204,23 @@ def test_in_training_each_step_sees_the_weights_of_the_step_before(trained):
 
 @pytest.mark.long(after=1)
 @pytest.mark.parametrize('name', KINDS)
-def test_it_is_a_function_of_its_seed(name, trained, net):
+def test_it_is_a_function_of_its_seed_and_nothing_of_it_is_numpy_or_makes_a_variable(name, trained, net):
     _, x, y = trained
-    attack, eps = KINDS[name](net), np.full(20, 0.2)
-    state = np.random.get_state()[1].copy()
-    perturb = tf.function(attack.perturb)
-    one, two, other = (perturb(tf.constant(x), tf.constant(y), eps, tf.constant([9, s])).numpy() for s in (1, 1, 2))
-    np.testing.assert_array_equal(one, two)
-    moved = (one != other).any(axis=(1, 2, 3))
-    assert moved.mean() > 0.9 if attack.random_start else not moved.any()  # APGD's long steps may end in one corner
-    np.testing.assert_array_equal(np.random.get_state()[1], state)
-
-
-@pytest.mark.long(after=3)
-@pytest.mark.parametrize('name', KINDS)
-def test_nothing_of_it_is_numpy_or_makes_a_variable(name, trained, net):
-    _, x, y = trained
-    attack = KINDS[name](net)
+    attack, arguments = KINDS[name](net), (tf.constant(x), tf.constant(y), tf.fill([20], 0.2))
 
     def refuse(next_creator, **kwargs):
         raise AssertionError('a variable')
     with tf.variable_creator_scope(refuse):
-        graph = tf.function(attack.perturb).get_concrete_function(
-            tf.constant(x), tf.constant(y), tf.fill([20], 0.1), SEED).graph
-    names = {op.type for op in graph.get_operations()}
-    names |= {node.op for function in graph.as_graph_def().library.function for node in function.node_def}
+        perturb = tf.function(attack.perturb).get_concrete_function(*arguments, SEED)
+    names = {op.type for op in perturb.graph.get_operations()}
+    names |= {node.op for function in perturb.graph.as_graph_def().library.function for node in function.node_def}
     assert 'Conv2D' in names and not {name for name in names if 'PyFunc' in name}
+    state = np.random.get_state()[1].copy()
+    one, two, other = (perturb(*arguments, tf.constant([9, s])).numpy() for s in (1, 1, 2))
+    np.testing.assert_array_equal(one, two)
+    moved = (one != other).any(axis=(1, 2, 3))
+    assert moved.mean() > 0.9 if attack.random_start else not moved.any()  # APGD's long steps may end in one corner
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
 
 
 @pytest.mark.long(after=1)
@@ -248,7 +240,7 @@ def test_evaluations_take_the_same_steps(name, trained, net):
     assert attack.k == 1 or (size(attack, further, x) > size(attack, found, x) + 0.1 * eps)[there].mean() > 0.3
 
 
-@pytest.mark.long(after=1)
+@pytest.mark.long
 @pytest.mark.parametrize('name', ['PGD', 'LinfPGDAttack'])
 def test_it_runs_on_several_replicas(name, trained):
     weights, x, y = trained
@@ -258,7 +250,7 @@ def test_it_runs_on_several_replicas(name, trained):
         net.set_weights(weights)
         attack = KINDS[name](net)
 
-    @tf.function
+    @graph_function
     def perturb(x, y, eps, seed):
         return strategy.gather(strategy.run(attack.perturb, (x, y, eps, seed)), axis=0)
     both = perturb(tf.constant(x), tf.constant(y), tf.fill([20], 0.2), SEED)

@@ -56,7 +56,7 @@ def check(net: keras.Model, quick) -> None:
         np.testing.assert_allclose(gradient, found[0][1], rtol=rtol, atol=rtol * np.abs(found[0][1]).max())
 
 
-@pytest.mark.long(after=4)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('make', [
     lambda: network(L.Conv2D(6, (3, 5), padding='same', activation='relu'), L.MaxPooling2D(), channels=1),
     lambda: network(L.Conv2D(6, (4, 2), activation=None), channels=3), lambda: network(L.Conv2D(6, 3), L.Dropout(0.5)),
@@ -70,7 +70,7 @@ def test_a_network_that_begins_with_a_plain_convolution_is_quick(make):
     check(net, quick)
 
 
-@pytest.mark.long(after=6)
+@pytest.mark.long(after=3)
 @pytest.mark.parametrize('make', [
     lambda: network(Twice(6, 3)), lambda: network(OnlyStart(6, 3)), lambda: network(L.Conv2D(6, 3), kind=Sure),
     lambda: network(L.Conv2D(6, 3, groups=2, strides=1)), lambda: network(L.Conv2D(6, 3, strides=2)),
@@ -100,7 +100,7 @@ def replace_net(net):
     net.call = lambda x, **kwargs: 3 * keras.Sequential.call(net, x, **kwargs)
 
 
-@pytest.mark.long(after=4)
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('change', [
     adapt, replace_call, replace_net, lambda net: setattr(net.layers[0], 'activation', None),
     lambda net: setattr(net.layers[0], 'activation', keras.activations.gelu),

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked import FOLDERS
 from runs import FLAGS
 
 import core
@@ -32,13 +33,15 @@ def recipe(name: str) -> str:
     return shutil.copy(ROOT / f'examples/own-{name}.py', f'own-{name}.py')
 
 
-def command(*words: str, ok: bool = True) -> str:
+@pytest.fixture
+def command(server):
     """What a command of the checkout prints; or says, if it must fail."""
-    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']])
-    done = subprocess.run([str(ROOT / words[0]), *words[1:]], capture_output=True, text=True, timeout=400,
-                          env={**os.environ, 'PATH': path})
-    assert (done.returncode == 0) is ok, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout if ok else done.stderr
+    def call(script: str, file: str, *args: str, ok: bool = True) -> str:
+        path = Path(file).resolve() if file.endswith('.py') else ROOT / FOLDERS[script] / f'{file}.py'
+        done = server.start(str(path), *(('--log', *args) if script == 'eval.sh' else args))
+        assert (done.wait() == 0) is ok, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout if ok else done.stderr
+    return call
 
 
 @pytest.fixture(scope='module')
@@ -83,7 +86,7 @@ def test_the_tree_of_the_page_has_what_there_is():
 # ---- through the command line ----
 
 @pytest.mark.long
-def test_an_attack_from_outside_measures_a_run(trained):
+def test_an_attack_from_outside_measures_a_run(trained, command):
     command('eval.sh', recipe('attack'), trained, '--gpu', 'cpu', '--set', 'attack_N=40', '--eval_log', 'out')
     summary = json.loads(Path('out/summary.json').read_text())['epochs']['2']
     assert summary['images'] == 40 and 0 < summary['mean'] < 8
@@ -93,14 +96,14 @@ def test_an_attack_from_outside_measures_a_run(trained):
 
 
 @pytest.mark.long
-def test_an_objective_from_outside_is_minimised():
+def test_an_objective_from_outside_is_minimised(command):
     command('run.sh', recipe('objective'), '--gpu', 'cpu', '--seed', '1', '--log', 'run', '--set', 'E=3')
     stats = [line['stats'] for line in Workdir('run').read_history()]
     assert stats[-1]['acc'] > 0.8 and Workdir('run').read_flags()['flags']['objective']['type'] == 'hinge'
 
 
 @pytest.mark.long
-def test_a_network_from_outside_is_trained_and_measured_by_another_config_file():
+def test_a_network_from_outside_is_trained_and_measured_by_another_config_file(command):
     command('run.sh', recipe('network'), '--gpu', 'cpu', '--seed', '1', '--log', 'run', '--set', 'E=2',
             '--set', 'model.width=20')
     parameters = 65 * 20 + 20 * 20 + 20 * 10
@@ -117,12 +120,15 @@ def test_a_network_from_outside_is_trained_and_measured_by_another_config_file()
 
 @pytest.mark.long
 def test_a_data_set_from_outside_is_trained_on():
-    command('run.sh', recipe('data'), '--gpu', 'cpu', '--seed', '1', '--log', 'run', '--set', 'E=2')
+    """By the script itself."""
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']])
+    subprocess.run([ROOT / 'run.sh', recipe('data'), '--gpu', 'cpu', '--seed', '1', '--log', 'run', '--set', 'E=2'],
+                   env={**os.environ, 'PATH': path}, timeout=400, check=True)
     assert Workdir('run').read_flags()['images'] == {'train': 300, 'test': 300}
 
 
 @pytest.mark.long
-def test_a_figure_from_outside_is_drawn(trained):
+def test_a_figure_from_outside_is_drawn(trained, command):
     said = command('plot.sh', recipe('figure'), trained, '--out', 'drawn')
     assert said.split() == ['drawn/own-figure.png'] and Path(said.strip()).stat().st_size > 5000
     assert core.draw('own-figure.py', trained).axes[0].get_ylabel() == 'seconds'
@@ -211,7 +217,7 @@ def test_a_run_whose_thing_is_gone_says_which_file_registered_it_and_runs_none_o
 
 
 @pytest.mark.long
-def test_a_task_from_outside_measures_a_run(trained):
+def test_a_task_from_outside_measures_a_run(trained, command):
     said = command('eval.sh', recipe('task'), trained, '--gpu', 'cpu', '--set', 'attack_N=40', '--eval_log', 'out')
     summary = json.loads(Path('out/summary.json').read_text())
     assert summary['task'] == 'confusion' and f"acc={100 * summary['epochs']['2']['accuracy']:.2f}%" in said

@@ -59,6 +59,7 @@ def test_training_images_of_one_class_are_refused_as_they_are_used(changes, says
     assert re.search(says, refused({**FLAGS, **PLAIN, 'dataset': data, **changes}))
 
 
+@pytest.mark.long
 def test_label_noise_may_bring_in_the_second_class_and_a_fraction_of_all_keeps_it(by_class):
     data = by_class()
     train(**{**PLAIN, 'dataset': data, 'train_N': 50, 'label_noise': 0.5, 'log': 'noisy'})
@@ -222,7 +223,7 @@ def test_permutations_that_are_none_are_refused_before_anything_is_written():
 
 # ---- sweeps ----
 
-@pytest.mark.long(after=3)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('base, evaluations, says', [
     ({'objective': {'type': 'large-margin', 'layers': ['input'], 'top_k': 10}}, {}, 'top_k must be at most 9'),
     ({'lr': 'fast'}, {}, "there is no scheduler 'fast'"), ({'model': {'description': [['P']]}}, {}, 'last layer'),

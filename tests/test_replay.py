@@ -51,6 +51,7 @@ def test_a_run_from_recorded_weights_and_permutations_repeats_the_original_attem
         np.testing.assert_allclose([a['lr'], a['next_lr']], [e['lr'], e['next_lr']], rtol=1e-12)
 
 
+@pytest.mark.long(after=4)
 @pytest.mark.parametrize('arrays, message', [
     ({}, "has no array 'perm'"),
     ({'perm': np.zeros((2, 300), int)}, "row 0 of 'perm' of p.npz is not a permutation of 0..299"),

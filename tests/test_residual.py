@@ -100,6 +100,7 @@ def test_norms_are_over_the_longest_path(model):
     assert norms.rho == pytest.approx(np.linalg.norm(norms.layers))
 
 
+@pytest.mark.long
 def test_the_seed_sets_the_weights_and_logits_do_not_grow_with_depth(x):
     first, again, other = (Residual('m', (8, 8, 1), seed=seed, **SMALL).predict(x).numpy() for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
@@ -107,6 +108,7 @@ def test_the_seed_sets_the_weights_and_logits_do_not_grow_with_depth(x):
     assert deep.std() < 10
 
 
+@pytest.mark.long
 def test_a_saved_model_opens_in_keras_and_its_objective_trains(model, x):
     model.save('model-1.keras')
     np.testing.assert_allclose(keras.saving.load_model('model-1.keras')(x), model.predict(x), atol=1e-6)

@@ -71,11 +71,10 @@ def copy(begun):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize('before', [pytest.param(True, marks=pytest.mark.long), False])
-@pytest.mark.parametrize('function, number', [
-    ('fsync', 1), ('fsync', 3), ('fsync', 20), ('replace', 2), ('replace', 7), ('replace', 15),
-    *(pytest.param(function, n, marks=pytest.mark.long) for function, numbers in (
-        ('fsync', (2, 7, 33)), ('replace', (1, 3, 12))) for n in numbers)])
+@pytest.mark.parametrize('function, number, before', [
+    *(('fsync', n, before) for n in (1, 3, 20) for before in (True, False)),
+    *(('replace', n, before) for n in (2, 7, 15) for before in (True, False)),
+    *(('fsync', n, True) for n in (2, 7, 33)), *(('replace', n, False) for n in (1, 3, 12))])
 def test_a_run_that_died_before_or_after_any_write_ends_as_if_it_had_not(function, number, before, whole, monkeypatch):
     with monkeypatch.context() as m:
         die_in(m, function, number, before)

@@ -59,6 +59,7 @@ def scanner():
     return Scanner(net, (X, Y), attack=Rows(net, CASES[0]), batch=SETTINGS['batches'][0])
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case['name'])
 def test_a_scan_has_the_numbers_of_the_released_code(case, scanner, monkeypatch):
     monkeypatch.setattr(scans, 'seeds', lambda seed, k, j: lambda i: [j * len(SETTINGS['batches']) + i, 0])
@@ -130,6 +131,7 @@ def images(digits):
     return x[:50], y[:50]
 
 
+@pytest.mark.long
 def test_at_0_it_is_plain_evaluation_of_arrays_and_of_a_data_set_with_a_smaller_last_batch(net, images):
     weights = weights_of(net, trained=False)
     direction = random_direction(weights_of(net), np.random.default_rng(0))

@@ -11,6 +11,8 @@ import core
 from core import AttackType, UserError
 from core.workdir import Workdir
 
+pytestmark = pytest.mark.long  # of a run each, whose making takes most of the time
+
 FLAGS = {'attack_set': 'train', 'gpu': 'cpu', 'seed': 1, 'attack_type': AttackType.LOSS_PGD, 'attack_K': 3,
          'attack_E': 1, 'attack_options': {'losses': ['xent']}, 'norm': 'Linf'}
 

@@ -77,6 +77,7 @@ class Replaying(Square):
         return found
 
 
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('name', CASES)
 def test_with_the_random_numbers_of_the_released_code_it_finds_the_same(name, net, images, stored):
     case, (x, y) = next(c for c in REFERENCE['cases'] if c['name'] == name), images

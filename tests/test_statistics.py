@@ -49,7 +49,7 @@ def near_a_threshold(key, q, atol):
     return int((np.abs(q - threshold) <= 2 * atol).sum())
 
 
-@pytest.mark.long(after=2)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('case', [c for c in REFERENCE if f'{c}/q' in ARRAYS])
 def test_every_statistic_is_the_originals(case):
     spec = REFERENCE[case]
@@ -86,6 +86,7 @@ def test_every_statistic_is_the_originals(case):
         assert all(type(v) in (int, float) for v in stats.values())
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('act_type, description', [
     ('relu', SMALL), ('linear', SMALL), ('relu2', SMALL), ('relu2', SMALL[2:]), ('relu2', SMALL[3:]),
     ('relu2', [['F', 5], ['F', 6], ['F', 7], ['F', 10, {'act': False}]])])

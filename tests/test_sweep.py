@@ -456,6 +456,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(server):
     assert refused.wait() == 1 and 'was begun with B=20, so it cannot go on with B=10' in refused.stderr
 
 
+@pytest.mark.long(after=3)
 @pytest.mark.parametrize('path', SWEEPS, ids=lambda p: p.stem)
 def test_a_sweep_s_config_file_builds(path):
     config = runpy.run_path(str(path))['SWEEP']

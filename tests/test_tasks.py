@@ -104,7 +104,7 @@ def test_the_task_of_an_evaluation_by_an_earlier_version_is_that_of_its_flags(ru
     assert task_of(Workdir('out')) == 'sizes', 'while it is under way'
 
 
-@pytest.mark.long(after=2)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('task, flags', [
     ('attack', {'attack_type': 'FGSM', 'attack_N': 4}), ('kkt', {}), ('transfer', {'attack_type': 'FGSM'}),
     ('certify', {'attack_N': 4})])
@@ -148,6 +148,7 @@ def test_each_of_several_runs_is_measured_as_if_it_were_named_alone(run, other):
         same(core.run({**CERTIFY, 'log': log, 'eval_log': f'alone-{log}'}), both[log])
 
 
+@pytest.mark.long
 def test_with_eval_log_each_run_has_a_directory_in_it_and_the_same_command_goes_on(run, other, monkeypatch):
     Path('a').mkdir(), Path('b').mkdir()
     Path('a/run').symlink_to(Path('run').resolve()), Path('b/second').symlink_to(other)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import re
-import subprocess
+import shlex
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +17,8 @@ import core
 from core import UserError, progress
 from core.tasks import telling
 from core.workdir import Workdir
+
+pytestmark = pytest.mark.usefixtures('networks_are_shared')
 
 ROOT = Path(__file__).resolve().parents[1]
 STATS = {'loss': 0.5, 'log_loss': math.log(0.5), 'acc': 1.0, 'test_acc': 0.75, 'q_bar2_min': 0.125, 'q_min': 3.0}
@@ -209,11 +210,10 @@ def test_a_directory_with_a_blank_is_one_word_of_the_commands():
 
 
 @pytest.mark.long
-def test_the_commands_that_a_run_ends_with_do_draw_and_measure_it(capsys):
+def test_the_commands_that_a_run_ends_with_do_draw_and_measure_it(capsys, server):
     train(print=False, E=2, train_N=60, B=20, log='my run')
-    env = {**os.environ, 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
     for command in reversed(capsys.readouterr().out.split('\n')[-3:-1]):
-        command = f'{ROOT}/{command.removeprefix("./")}'
-        done = subprocess.run(command, shell=True, env=env, capture_output=True, text=True)
+        script, *words = shlex.split(command)
+        done = server.call(script.removeprefix('./'), *words)
         assert done.returncode == 0, done.stderr
     assert len(Workdir('my run').evaluations()) == 1 and list(Path('my run').glob('figure-quickstart.*'))

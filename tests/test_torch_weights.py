@@ -30,6 +30,7 @@ LENET5 = state_of(shapes_of('lenet5'))
 WRN = state_dictionary(state_of(shapes_of(**PLACES['wrn-10-1'][0])))
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('name', [
     'lenet5', 'wrn-10-1', 'wrn-16-2', 'wrn-28-4', pytest.param('wrn-28-10', marks=pytest.mark.long)])
 def test_logits_are_those_of_pytorch(name):
@@ -91,6 +92,7 @@ def test_weights_of_other_networks_are_refused(state, arch, message):
         network_of_state(state, arch)
 
 
+@pytest.mark.long(after=2)
 @pytest.mark.parametrize('state, name, shape', [
     (LENET5, 'conv2.weight', (64, 16, 5, 5)), (WRN, 'convgroup2.layer.0.conv1.weight', (32, 16, 5, 5)),
     (WRN, 'bn1.bias', (63,))])

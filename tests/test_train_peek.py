@@ -14,6 +14,8 @@ from core import UserError
 from core.workdir import Workdir
 from models import TrainMode
 
+pytestmark = pytest.mark.usefixtures('networks_are_shared')
+
 
 @pytest.mark.long
 def test_peek_trains_on_from_an_archived_epoch_without_touching_the_run():
@@ -41,7 +43,7 @@ def test_peek_works_without_a_frame():
     assert res[2][1][0]['log_frame'] is None
 
 
-@pytest.mark.long(after=2)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('changes, message', [
     ({'eid': 7}, 'epoch 7 is not archived in run; archived epochs: 2'),
     ({'lr': ('loss-based-v1', 0.1)}, 'lr must be a float for train_peek'),
@@ -57,7 +59,7 @@ def test_peeks_that_cannot_be_made_are_refused(changes, message):
     assert message in str(e.value)
 
 
-@pytest.mark.long(after=2)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('file, content, message', [
     ('flags.json', b'[]', "flags.json is not a run's record"), ('flags.json', b'{"flags"', 'flags.json cannot be read'),
     ('model-2.keras', b'', 'epoch 2: model-2.keras cannot be read'),
@@ -80,6 +82,7 @@ def test_a_data_set_that_changed_since_the_run_is_refused():
         core.run({'task': 'train_peek', 'log': 'run', 'E': 1, 'B': 50, 'lr': 0.02, 'gpu': 'cpu'})
 
 
+@pytest.mark.long
 def test_a_setting_reaches_into_the_recorded_model():
     train(E=1)
     changed = core.Core({'task': 'train_peek', 'log': 'run', 'lr': 0.1}, settings=[('model.act_type', 'linear')])

@@ -21,6 +21,8 @@ from core import UserError, progress
 from core.workdir import Workdir
 from models import Model, SimpleSequential, TrainMode
 
+pytestmark = pytest.mark.usefixtures('networks_are_shared')
+
 
 @pytest.mark.long
 def test_the_directory_holds_what_the_original_leaves_and_more():
@@ -178,6 +180,7 @@ def test_a_constant_rate_that_diverges_ends_the_run_in_one_sentence_with_the_las
     assert_saved_up_to(3)
 
 
+@pytest.mark.long
 def test_an_exception_that_is_not_numerical_surfaces_and_accepted_epochs_are_saved(monkeypatch):
     """B6: the original takes any exception for a numerical failure and retries."""
     original = Workdir.append_history

@@ -22,6 +22,8 @@ from core.workdir import Workdir
 from models import SimpleSequential
 from models.attacks import FGSM, IFGSM
 
+pytestmark = pytest.mark.usefixtures('networks_are_shared')
+
 WHITE = {'task': 'transfer', 'log': 'run', 'attack_type': AttackType.FGSM, 'attack_set': 'test', 'attack_B': 32,
          'attack_eps_list': [0.2, 0.05], 'seed': 1, 'gpu': 'cpu', 'eval_log': 'out'}
 BLACK = {**WHITE, 'source': 'source'}

@@ -261,7 +261,7 @@ def test_a_model_file_with_code_in_it_is_read_for_its_weights_only():
     assert not Path('exploded').exists()
 
 
-@pytest.mark.long(after=2)
+@pytest.mark.long(after=1)
 @pytest.mark.parametrize('damage', [b'', b'PK\x03\x04', b'x' * 5000, None], ids=['empty', 'cut', 'noise', 'half'])
 def test_a_damaged_model_is_a_sentence(damage):
     train(E=1)
@@ -322,6 +322,7 @@ def test_a_read_only_directory_is_one_sentence():
         Path('run').chmod(0o755), Path().chmod(0o755)
 
 
+@pytest.mark.long
 def test_the_torn_last_line_of_a_history_is_dropped_with_a_warning(capsys):
     train(E=2)
     lines = Path('run/history.jsonl').read_bytes()

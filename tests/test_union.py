@@ -18,6 +18,8 @@ from core.plotting.histories import distances
 from core.workdir import Workdir
 from models import TrainMode
 
+pytestmark = pytest.mark.long  # of a run each, whose making takes most of the time
+
 EVALS = Path(__file__).resolve().parents[1] / 'evals'
 BUDGETS = [0.02, 0.06, 0.15]
 UNION = {**runpy.run_path(str(EVALS / 'eval-union.py'))['FLAGS'], 'gpu': 'cpu'}

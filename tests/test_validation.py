@@ -98,6 +98,7 @@ def test_validation_sets_that_cannot_be_are_refused(validation, message):
     assert not Path('run').exists()
 
 
+@pytest.mark.long
 def test_a_run_cannot_be_resumed_with_another_validation_set():
     train(**{**QUICK, 'E': 1}, validation_N=20)
     with pytest.raises(UserError, match='was begun with validation_N=20, so it cannot be resumed with validation_N=0'):

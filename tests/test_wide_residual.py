@@ -101,6 +101,7 @@ def test_training_steps_are_those_of_pytorch(torch_network):
     assert losses[0] == pytest.approx(TORCH['steps/losses'][0] + decay, rel=1e-5)
 
 
+@pytest.mark.long
 def test_a_saved_model_opens_in_keras_alone_and_state_is_kept_rolled_back_and_restored(model, x):
     model.save('model-1.keras')
     assert b'"models' not in zipfile.ZipFile('model-1.keras').read('config.json'), 'no class of this package'
@@ -158,6 +159,7 @@ def test_a_frame_is_refused():
         build_model('wide_residual', (8, 8, 1), TrainMode.USE_FRAME, **SMALL)
 
 
+@pytest.mark.long
 def test_a_process_may_build_several():
     keras.backend.clear_session()  # the names that Keras counts begin anew, and the first is that of the layer 'mean'
     for _ in range(2):
