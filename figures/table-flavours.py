@@ -44,8 +44,9 @@ def draw(places: list[core.Workdir]) -> Table:
     if not rows:
         raise core.NotYet(f'no run of the sweep in {places[0].path} is finished yet, so there is nothing to draw')
     runs = [run for _, several in rows for run in several]
-    bound = max(DEEPEST, *(math.ceil(float(run.log10_loss.min())) for run in runs))
-    found = [[measured(run, bound) for run in several] for _, several in rows]
+    bound = max(DEEPEST, *(math.ceil(min(loss for loss, _ in measurements(run))) for run in runs))
+    found = [[next(numbers for loss, numbers in measurements(run) if loss <= bound) for run in several]
+             for _, several in rows]
     means = np.array([[np.mean([epoch[name] for epoch in epochs]) for name in COLUMNS] for epochs in found])
     best = means.argmax(axis=0)
     head = [text('optimizer'), text('epochs'), *map(text, COLUMNS.values())]
@@ -60,18 +61,20 @@ def draw(places: list[core.Workdir]) -> Table:
     return Table(head, cells, note)
 
 
-def measured(run: Run, bound: int) -> dict[str, float]:
-    """What the monitor found in the first epoch that it measured at or below a loss, and the number of that.
+def measurements(run: Run) -> list[tuple[float, dict[str, float]]]:
+    """Of each epoch in which the monitor was due, the common logarithm of the loss, and the numbers, that of the epoch
+    among them.
 
     Raises:
-        core.UserError: the run has no such monitor, or it has not been due since.
+        core.UserError: the run has no such monitor, or it has not been due yet.
     """
-    for line, loss in zip(run.epochs, run.log10_loss):
-        numbers = (line.get('monitors') or {}).get('norm-margins')
-        if loss <= bound and numbers is not None:
-            return {'eid': line['eid'], **{name: float(value) for name, value in numbers.items()}}
-    raise core.UserError(f'{run.workdir.path} did not measure margins at a loss below 1e{bound}; train it with '
-                         '--set "monitors=[(\'norm-margins\', 5)]"')
+    found = [(float(loss), {'eid': line['eid'], **{name: float(value) for name, value in numbers.items()}})
+             for line, loss in zip(run.epochs, run.log10_loss)
+             if (numbers := (line.get('monitors') or {}).get('norm-margins')) is not None]
+    if not found:
+        raise core.UserError(f'{run.workdir.path} has no margins in several norms; train it with '
+                             '--set "monitors=[(\'norm-margins\', 5)]"')
+    return found
 
 
 def span(epochs: Sequence[int]) -> Cell:

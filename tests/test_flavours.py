@@ -182,11 +182,11 @@ def lines(path):
 def runs(tmp_path_factory):
     """One run that was not stopped, one that was resumed, and one with gradient descent."""
     folder = tmp_path_factory.mktemp('flavours')
-    flags = {**LINEAR, 'B': 60, 'E': 4, 'lr': ('loss-based-v1', 2.0, 2.0, 8.0), 'monitors': [('norm-margins', 1)]}
+    flags = {**LINEAR, 'B': 60, 'E': 3, 'lr': ('loss-based-v1', 2.0, 2.0, 8.0), 'monitors': [('norm-margins', 1)]}
     with in_eager_mode():
         for name, opt in (('whole', OPTS[0]), ('resumed', OPTS[0]), ('gd', 'gd')):
             log, changes = str(folder / name), {**flags, 'model': {**LINEAR['model'], 'opt': opt}}
-            train(**{**changes, 'E': 2 if name == 'resumed' else 4}, log=log)
+            train(**{**changes, 'E': 1 if name == 'resumed' else 3}, log=log)
             if name == 'resumed':
                 core.run({**FLAGS, **changes, 'log': None, 'resume': log})
     return folder
