@@ -23,7 +23,11 @@ MODELS = ['types', '_tensorflow', 'in_graphs', 'checks', 'registry', 'logits', '
           'networks.initializers', 'networks.network', 'networks.simple_sequential', 'networks.residual',
           'networks.by_width', 'networks.wide_residual', 'networks.ensemble', 'networks.curve',
           'networks.keras_network', 'stored', 'statistics', 'steps', 'model', 'architectures', 'torch_weights',
-          'measures.spectral', 'measures.certificate', 'measures.kkt', 'measures.samples', 'measures.lanczos',
+          'measures.spectral', 'measures.certificate', 'certificates', 'certificates.rounding',
+          'certificates.windows', 'certificates.rules', 'certificates.sliding', 'certificates.linear',
+          'certificates.nonlinear', 'certificates.layers', 'certificates.graph', 'certificates.balls',
+          'certificates.relaxation', 'certificates.slopes', 'certificates.local', 'certificates.radii',
+          'certificates.certifier', 'certificates.methods', 'measures.kkt', 'measures.samples', 'measures.lanczos',
           'measures.curvature', 'measures.moving_statistics', 'measures.hessian', 'measures.directions',
           'measures.scanner', 'measures.scan', 'measures.likeness', 'measures.matching', 'keras_samples',
           'keras_optimizers', 'keras_fit', 'keras_callbacks', 'keras_objective']

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,41 +15,43 @@ from ..in_graphs import graph_function
 from ..logits import class_labels
 from ..model import Model
 from .balls import BALLS
+from .local import local_margins
 from .radii import PRECISION, largest_radii
 from .relaxation import NUMBERS, Relaxation
+from .slopes import best_margins
 
 IMAGES = 16
 """Images whose radii are looked for together, unless few of them fit."""
 
 
-class Crown:
-    """Radii within which no image of the box [0, 1] has another class, by CROWN; see ``relaxation``.
+class Certifier(ABC):
+    """Radii within which no image of the box [0, 1] has another class.
 
     Sound for the network as it is evaluated in float32; see ``rounding``.
 
     Args:
         model: a network of dense layers, convolutions, ReLU or relu2, poolings, batch normalisation and sums.
         norm: 'L2' or 'Linf'.
-        images: whose radii are looked for together; memory grows with it. None for what suits the network.
-        numbers: coefficients that are worked on at a time.
+        images: whose radii are looked for together; memory grows with it.
+        numbers: coefficients that are worked on at a time; memory grows with that, too.
 
     Raises:
         ValueError: a layer that has no relaxation, in a sentence that names it.
     """
 
-    def __init__(self, model: Model | keras.Model, norm: str = 'L2', images: int | None = None, numbers: int = NUMBERS):
+    def __init__(self, model: Model | keras.Model, norm: str = 'L2', images: int = IMAGES, numbers: int = NUMBERS):
         self.net = model.net if isinstance(model, Model) else model
         self.norm = checks.one_of('norm', norm, BALLS)
-        self.relaxation = Relaxation(self.net, BALLS[norm], numbers)
-        self.images = IMAGES if images is None else checks.count('images', images)
+        self.relaxation = Relaxation(self.net, BALLS[norm], checks.count('numbers', numbers))
+        self.images = checks.count('images', images)
         shape = self.relaxation.nodes[0].shape
         self._specs = [tf.TensorSpec([self.images, *shape], tf.float64), tf.TensorSpec([self.images], tf.int64),
                        tf.TensorSpec([self.images], tf.float64)]
-        self._compiled = graph_function(self._margins, input_signature=self._specs)
+        self._compiled = graph_function(self.bound, input_signature=self._specs)
 
-    def _margins(self, x: tf.Tensor, y: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
-        known = self.relaxation.know(x, radius)
-        return self.relaxation.margins(known, x, y, radius)
+    @abstractmethod
+    def bound(self, x: tf.Tensor, y: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
+        """Lower bounds of margins, [N, classes], infinity at the right class, of ``images`` images."""
 
     def margins(self, x: np.ndarray, y: np.ndarray, radii: Sequence[float] | np.ndarray) -> np.ndarray:
         """Lower bounds of the logit of the right class less each other within radii, float64 [N, classes]; infinity at
@@ -102,3 +106,27 @@ class Crown:
             if not np.isfinite(v.numpy()).all():
                 raise ValueError(f'{v.path}: a certificate needs weights that are finite numbers')
         return x, class_labels(y, self.relaxation.classes, len(x))
+
+
+class Crown(Certifier):
+    """By CROWN; see ``relaxation``.
+
+    Args:
+        alpha: steps in which slopes are optimised, see ``slopes``; 0 for CROWN's own.
+    """
+
+    def __init__(self, model: Model | keras.Model, norm: str = 'L2', alpha: int = 0, **options: Any):
+        self.alpha = checks.count('alpha', alpha, 0)
+        super().__init__(model, norm, **options)
+
+    def bound(self, x: tf.Tensor, y: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
+        known = self.relaxation.know(x, radius)
+        return best_margins(self.relaxation, known, x, y, radius, self.alpha)
+
+
+class Local(Certifier):
+    """By Lipschitz constants within the ball; see ``local``."""
+
+    def bound(self, x: tf.Tensor, y: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
+        logits = self.net(tf.cast(x, self.net.inputs[0].dtype), training=False)
+        return local_margins(self.relaxation, logits, x, y, radius)

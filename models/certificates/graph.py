@@ -79,7 +79,8 @@ def _operation_of(tensor: Any) -> tuple[keras.Layer, list[Any]]:
     if not isinstance(operation, keras.Layer):
         raise ValueError(f'{operation.name} is no layer but an operation between layers')
     if len(node.output_tensors) != 1 or not node.input_tensors:
-        raise ValueError(f'{operation.name} takes {len(node.input_tensors)} and gives {len(node.output_tensors)} tensors')
+        raise ValueError(f'{operation.name} takes {len(node.input_tensors)} and gives {len(node.output_tensors)} '
+                         'tensors')
     # training=False is what an evaluation says anyway; with training=True a dropout stays at work.
     if len(node.arguments.args) != 1 or any(v is not None and v is not False for v in node.arguments.kwargs.values()):
         raise ValueError(f'{operation.name} is called with further arguments')

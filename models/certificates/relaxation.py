@@ -1,5 +1,5 @@
 """Bounds of a network in balls around images, by linear functions that are propagated backwards (CROWN; Zhang et al.,
-arXiv 1811.00866; Weng et al., arXiv 1804.09699; Boopathy et al., arXiv 1811.12395; slopes: Xu et al., arXiv 2011.13824).
+arXiv 1811.00866; Weng et al., arXiv 1804.09699; Boopathy et al., arXiv 1811.12395).
 
 What is bounded is the network as it is evaluated, see ``rounding``.
 """
@@ -50,6 +50,10 @@ class Relaxation:
         # The intervals of ReLUs and maxima are as tight as those of what they take.
         self.tightened = {j for node in self.nodes[1:] if not _is_linear(node) for j in node.inputs
                           if j and _is_linear(self.nodes[j])}
+        of_image = [True]  # linear functions of the image, whose bounds are exact
+        for node in self.nodes[1:]:
+            of_image.append(_is_linear(node) and all(of_image[j] for j in node.inputs))
+        self.exact = {i for i in self.tightened if of_image[i]}
 
     # ---- all nodes ----
 
@@ -59,14 +63,16 @@ class Relaxation:
         Args:
             x: images, float64 [N, H, W, C] in [0, 1].
             radius: float64 [N].
-            tighten: whether by the relaxation, where that is needed, or by intervals alone.
+            tighten: whether by the relaxation, where that is needed, or by intervals, but for linear functions of the
+                image.
         """
         known = Known([self.ball.interval(x, radius)], [None])
         for i, node in enumerate(self.nodes[1:], start=1):
             assert node.rule is not None
             interval, error = node.rule.forward([known.intervals[j] for j in node.inputs])
-            known.intervals.append(interval), known.errors.append(error)
-            if tighten and i in self.tightened:
+            known.intervals.append(interval)
+            known.errors.append(error)
+            if i in (self.tightened if tighten else self.exact):
                 low, high = self._bounds(i, known, x, radius)
                 known.intervals[i] = Interval(tf.maximum(interval.low, low), tf.minimum(interval.high, high))
         return known
@@ -86,7 +92,12 @@ class Relaxation:
         rows = Rows((right[:, tf.newaxis] - tf.eye(self.classes, dtype=tf.float64))[:, tf.newaxis], None)
         nowhere = tf.zeros([1, 2], tf.int32)
         bounds = self._lower(len(self.nodes) - 1, rows, nowhere, known, x, radius, slopes or {})[:, 0]
-        largest = tf.stack([tf.reduce_max(tf.reshape(i.magnitude, [tf.shape(x)[0], -1]), axis=1)
+        return self.judged(known, bounds, right)
+
+    def judged(self, known: Known, bounds: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+        """Bounds of margins, [N, classes], infinity at the right class; -infinity where there is no bound, or float32
+        may overflow."""
+        largest = tf.stack([tf.reduce_max(tf.reshape(i.magnitude, [tf.shape(bounds)[0], -1]), axis=1)
                             for i in known.intervals])
         fits = tf.reduce_all(largest <= LARGEST, axis=0)
         infinity = tf.constant(np.inf, tf.float64)

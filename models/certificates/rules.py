@@ -20,6 +20,9 @@ import tensorflow as tf
 from .rounding import gamma, underflow
 from .windows import Rows, Window, cut
 
+DERIVATIVE = 2.0 ** -36
+"""The error in float64 of a sum of fewer than 2**16 products that make up a derivative, over their magnitudes."""
+
 
 class Interval(NamedTuple):
     """Bounds of the numbers of a layer, float64 [N, *shape]."""
@@ -118,7 +121,8 @@ class Linear(Rule):
     def gradient(self, low: Rows, high: Rows, inputs: Sequence[Interval]) -> list[tuple[Rows, Rows]]:
         nowhere = tf.zeros([1, 2], tf.int32)
         middle = self.transpose(Rows((low.values + high.values) / 2, low.window), nowhere)
-        half = self.transpose(Rows((high.values - low.values) / 2, low.window), nowhere, magnitude=True)
+        rounding = DERIVATIVE * tf.maximum(tf.abs(low.values), tf.abs(high.values))
+        half = self.transpose(Rows((high.values - low.values) / 2 + rounding, low.window), nowhere, magnitude=True)
         return [(Rows(middle.values - half.values, middle.window), Rows(middle.values + half.values, middle.window))]
 
 

@@ -30,7 +30,8 @@ class Sliding(NamedTuple):
             out = -(-n // s) if padding == 'same' else (n - k) // s + 1
             reach = (out - 1) * s + k
             before = max(reach - n, 0) // 2 if padding == 'same' else 0
-            befores.append(before), afters.append(reach - n - before)
+            befores.append(before)
+            afters.append(reach - n - before)
         (k1, k2), (s1, s2) = kernel, stride
         return cls((k1, k2), (s1, s2), (befores[0], befores[1]), (afters[0], afters[1]))
 
@@ -71,6 +72,7 @@ def spread(pieces: Sequence[tf.Tensor], sliding: Sliding) -> tf.Tensor:
     for piece, (i, j) in zip(pieces, product(range(k1), range(k2))):
         apart = piece[:, :, :, :, tf.newaxis, :, tf.newaxis]
         apart = tf.pad(apart, [[0, 0]] * 4 + [[0, s1 - 1], [0, 0], [0, s2 - 1], [0, 0]])
-        apart = tf.reshape(apart, tf.concat([lead, [h * s1, w * s2, c]], 0))[:, :, :, :(h - 1) * s1 + 1, :(w - 1) * s2 + 1]
+        apart = tf.reshape(apart, tf.concat([lead, [h * s1, w * s2, c]], 0))
+        apart = apart[:, :, :, :(h - 1) * s1 + 1, :(w - 1) * s2 + 1]
         sums.append(tf.pad(apart, [[0, 0]] * 3 + [[i, k1 - 1 - i], [j, k2 - 1 - j], [0, 0]]))
     return tf.ensure_shape(tf.add_n(sums), [*static, (h - 1) * s1 + k1, (w - 1) * s2 + k2, c])
