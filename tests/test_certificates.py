@@ -283,12 +283,12 @@ def test_a_method_is_an_option_of_the_task_whose_parts_go_on(digits_run):
 
 def test_the_best_is_of_each_image_the_larger_radius_of_those_that_fit_the_time():
     model = Model(drawn(sequential(L.Conv2D(2, 3, activation='relu'), shape=(4, 4, 1))))
-    x, y = images(model.net, 4)
+    x, y = images(model.net, 3)
     found = {}
     for name, options in (('local', {}), ('crown', {}), ('best', {'seconds_per_image': 1e-9}), ('best', {'steps': 0})):
         method = make_method(name, model, **options)
         for own in (method.local, *method.others) if name == 'best' else (method,):
-            own.certifier.images, own.certifier._compiled = 4, own.certifier.bound
+            own.certifier.images, own.certifier._compiled = 3, own.certifier.bound
         found[name, *options] = method.certify(x, y)
     np.testing.assert_array_equal(found['best', 'seconds_per_image'].radii, found['local',].radii)
     larger = np.maximum(found['local',].radii, found['crown',].radii)
