@@ -51,9 +51,9 @@ CORE = ['moved', 'errors', 'registry', 'interrupts', 'workdir.npz', 'workdir.loc
         'tasks.attack', 'tasks.union', 'tasks.ends', 'tasks.transfer', 'tasks.certify', 'tasks.sandwich',
         'tasks.generate', 'tasks.compare', 'tasks.kkt', 'tasks.curve', 'tasks.hessian', 'tasks.directions',
         'tasks.scan', 'tasks.perturb', 'tasks.monitors.base', 'tasks.monitors.kinds', 'tasks.monitors.pgd',
-        'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core', 'cli', 'cli.command_line', 'cli.app', 'cli.plot_app', 'cli.launch',
-        'sweeps.grid', 'sweeps.plan', 'sweeps.jobs', 'sweeps.clock', 'sweeps.hands', 'sweeps.listing',
-        'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
+        'tasks.monitors', 'tasks.train', 'tasks.train_peek', 'core', 'cli', 'cli.command_line', 'cli.app',
+        'cli.plot_app', 'cli.launch', 'sweeps.grid', 'sweeps.plan', 'sweeps.jobs', 'sweeps.clock', 'sweeps.hands',
+        'sweeps.listing', 'sweeps.running', 'cli.sweep_app', 'sweeps.sweep']
 EXPERIMENTS = sorted((ROOT / 'experiments').glob('exper-*.py'))
 
 

@@ -143,6 +143,22 @@ def test_the_bound_of_a_linear_function_in_ball_and_box_is_its_least_value():
         assert least - 0.01 * abs(least) - 1e-9 <= found.numpy()[i, 0, 0] <= least + 1e-7
 
 
+@pytest.mark.parametrize('norm, radius, name', [('Linf', 0.03, 'lb-inf'), ('L2', 0.2, 'lb-2.0')])
+def test_bounds_are_those_of_auto_lirpa_but_for_rounding(norm, radius, name):
+    """See data/README.md. Here they allow for the rounding of float32, so they are lower."""
+    with np.load(Path(__file__).parent / 'data/auto-lirpa.npz') as f:
+        peer = dict(f)
+    net = sequential(L.Conv2D(4, 3, activation='relu'), L.Conv2D(6, 3, strides=2, activation='relu'), L.Flatten(),
+                     L.Dense(16, activation='relu'), shape=(8, 8, 1), classes=5)
+    first = peer['w/5.weight'].reshape(16, 6, 2, 2).transpose(2, 3, 1, 0).reshape(24, 16)  # flattened channels last
+    kernels = [peer[f'w/{i}.weight'].transpose(2, 3, 1, 0) for i in (0, 2)] + [first, peer['w/7.weight'].T]
+    net.set_weights([w for k, i in zip(kernels, (0, 2, 5, 7)) for w in (k, peer[f'w/{i}.bias'])])
+    x, y = peer['x'].transpose(0, 2, 3, 1), np.zeros(3, int)
+    found = eager(Crown, net, norm, images=3).margins(x, y, [radius] * 3)[:, 1:]
+    assert (found <= peer[name]).all()
+    np.testing.assert_allclose(found, peer[name], atol=1e-4)
+
+
 # ---- all layers ----
 
 def networks():
@@ -183,7 +199,8 @@ def test_bounds_hold_at_10000_points_of_the_ball_and_where_an_attack_leads(which
         points = (x[i] + step * rng.uniform(0, 1, size=(10000, 1, 1, 1)) ** 0.1).clip(0, 1).astype(np.float32)
         points = np.concatenate([points, attacked(net, x[i:i + 1], y[i:i + 1], radius[i], norm)])
         logits = net(points, training=False).numpy().astype(float)
-        assert (logits >= known.intervals[-1].low[i]).all() and (logits <= known.intervals[-1].high[i]).all()
+        low, high = (side[i].numpy() for side in known.intervals[-1])
+        assert (logits >= low).all() and (logits <= high).all()
         gaps = (logits[:, [y[i]]] - logits).min(axis=0)
         others = np.arange(3) != y[i]
         for name, bound in bounds.items():

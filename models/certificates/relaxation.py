@@ -126,7 +126,9 @@ class Relaxation:
         if parts == 1:
             found = of_some(chunks[0])
         else:
-            found = tf.map_fn(of_some, chunks, fn_output_signature=tf.float64, parallel_iterations=1)
+            # A map has AutoGraph rewrite its function, which is Python as it stands.
+            found = tf.map_fn(tf.autograph.experimental.do_not_convert(of_some), chunks,
+                              fn_output_signature=tf.float64, parallel_iterations=1)
             found = tf.reshape(tf.transpose(found, [1, 0, 2, 3]), [images, parts * each, -1])
         low, high = tf.split(found[:, :len(grid)], 2, axis=2)
         return tf.reshape(low, [images, *shape]), tf.reshape(-high, [images, *shape])
