@@ -92,12 +92,14 @@ class Square(Elementwise):
 class MaxPooling(Rule):
     """The maximum over windows of any size and stride.
 
-    From below it is the number with the largest middle. From above (CNN-Cert, arXiv 1811.12395, section 3), with any t
-    that is no less than the largest lower bound,
+    From below it is the number with the largest middle. From above (as in CNN-Cert, arXiv 1811.12395, section 3), with
+    any t that is no less than the largest lower bound,
 
-        max_i h_i <= t + sum_i relu(h_i - t) <= t + sum_i s_i (h_i - l_i),    s_i = relu(u_i - t) / (u_i - l_i);
+        max_i h_i <= t + sum_i relu(h_i - t) <= t + sum_i s_i (h_i - l_i),    s_i = relu(u_i - t) / (u_i - l_i).
 
-    t is where the slopes sum to 1, if it can be. Where one number is above all others it is that number.
+    Here t is the second largest upper bound, or the largest lower one if that is more, so that one slope is left:
+    CNN-Cert's, with which all of them sum to 1, is higher in the middle of the intervals. Where one number is above all
+    others it is that number.
     """
 
     def __init__(self, inputs: Sequence[int], shape: Sequence[int], sliding: Sliding, dtype: str = 'float32'):
@@ -120,15 +122,14 @@ class MaxPooling(Rule):
 
     def _above(self, h: Interval) -> tuple[tf.Tensor, tf.Tensor]:
         one, is_sure = self._largest(h)
-        least, most = tf.reduce_max(h.low, axis=-1), tf.reduce_max(h.high, axis=-1)
-        counts = h.high > least[..., tf.newaxis]
-        width = tf.where(counts & (h.high > h.low), h.high - h.low, tf.ones_like(h.low))
-        weight = tf.where(counts, 1 / width, tf.zeros_like(width))
-        sums = tf.reduce_sum(weight, axis=-1)
-        even = (tf.reduce_sum(weight * h.high, axis=-1) - 1) / tf.where(sums > 0, sums, tf.ones_like(sums))
-        t = tf.maximum(tf.minimum(even, most), least)
-        slopes = tf.where(counts, tf.nn.relu(h.high - t[..., tf.newaxis]) / width, tf.zeros_like(width))
-        rest = t - tf.reduce_sum(slopes * tf.where(counts, h.low, tf.zeros_like(h.low)), axis=-1)
+        high = tf.reduce_max(h.high, axis=-1, keepdims=True)
+        top = tf.one_hot(tf.argmax(h.high, axis=-1), int(np.prod(self.sliding.kernel)), dtype=tf.float64)
+        second = tf.reduce_max(tf.where(top > 0, -2 * LARGEST * tf.ones_like(h.high), h.high), axis=-1, keepdims=True)
+        t = tf.maximum(second, tf.reduce_max(h.low, axis=-1, keepdims=True))
+        counts = (top > 0) & (high > t) & (h.high > h.low)
+        width = tf.where(counts, h.high - h.low, tf.ones_like(h.low))
+        slopes = tf.where(counts, (h.high - t) / width, tf.zeros_like(width))
+        rest = t[..., 0] - tf.reduce_sum(slopes * h.low, axis=-1)
         return tf.where(is_sure[..., tf.newaxis], one, slopes), tf.where(is_sure, tf.zeros_like(rest), rest)
 
     def window(self, window: Window | None) -> Window | None:
