@@ -92,7 +92,7 @@ class Sandwich(Attacking):
                 part = self.out.read_part(eid, start, ('index', 'radii', 'distances', 'success'))
                 wrong = part['index'][part['success'] & (part['radii'] > part['distances'])]
                 if len(wrong):
-                    raise UserError(contradiction(f'epoch {eid}', wrong))
+                    raise UserError(contradiction(f'epoch {eid}', wrong.tolist()))
         return res
 
 
