@@ -177,7 +177,7 @@ def networks():
     yield build_model('residual', (6, 6, 1), widths=[3, 4], repeats=1, num_labels=3, batch_norm=True, seed=1).net
 
 
-@pytest.mark.long(after=20)
+@pytest.mark.long(after=2)
 @NORMS
 @pytest.mark.parametrize('which', range(5))
 def test_bounds_hold_at_10000_points_of_the_ball_and_where_an_attack_leads(which, norm):
