@@ -34,6 +34,7 @@ from models.attacks import (
 )
 from models.attacks.base import Attack, Proposal
 from models.attacks.quick_gradient import quick_to_differentiate
+from models.certificates.certifier import Crown
 from models.measures.certificate import certified_radii, lipschitz
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -360,6 +361,20 @@ def test_no_attack_goes_below_the_certificate(net, images, results):
     for name, result in results.items():
         l2 = np.linalg.norm((result.images - x.astype(float)).reshape(len(x), -1), axis=1)
         assert (l2[result.success] >= radii[result.success]).all(), name
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('norm, p', [('L2', 2), ('Linf', np.inf)])
+def test_no_attack_finds_an_image_within_what_linear_relaxation_certifies(norm, p, net, images, results):
+    """As far as the nearest image that any attack found, nothing is certified."""
+    x, y = (a[:4] for a in images)
+    nearest = np.full(4, np.inf)
+    for result in results.values():
+        far = np.linalg.norm((result.images[:4] - x.astype(float)).reshape(4, -1), p, axis=1)
+        nearest = np.where(result.success[:4], np.minimum(nearest, far), nearest)
+    crown = Crown(net, norm, images=4)
+    assert np.isfinite(nearest).all() and (crown.margins(x, y, nearest).min(axis=1) <= 0).all()
+    assert (crown.margins(x, y, nearest / 30).min(axis=1) > 0).all(), 'it certifies something'
 
 
 # ---- a network trained to a loss below 1e-300 ----

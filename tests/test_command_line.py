@@ -97,8 +97,8 @@ def test_several_runs_are_measured_by_one_command_each_in_its_own_directory(run,
     ('run.sh', ['exper-quickstart-digits', '--set', "model.description=[['F', 10], ['P']]"],
      "error: model: layer 2, ['P']: it cannot come after a dense layer"),
     ('run.sh', ['exper-quickstart-digits', '--set', 'task=trian'],
-     "error: task must be train, train_peek, attack, certify, compare, curve, generate, hessian, kkt, perturb, scan, "
-     "transfer or union, not "
+     "error: task must be train, train_peek, attack, certify, compare, curve, generate, hessian, kkt, perturb, "
+     "sandwich, scan, transfer or union, not "
      "'trian'"),
     ('run.sh', ['exper-quickstart-digits', 'E=3'], "error: 'E=3' is not an option; flags are set with --set key=value"),
     ('run.sh', ['exper-quickstart-digits', '--sets', 'E=3'], "error: Unknown command line flag 'sets'"),

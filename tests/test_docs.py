@@ -203,7 +203,7 @@ def test_the_page_of_flags_has_the_default_and_the_expectation_of_each():
 TINY = ['train_N=300', 'test_N=50']
 FEW = {'attack': 'attack_N=10', 'transfer': 'attack_N=10', 'certify': 'attack_N=10', 'kkt': None, 'train_peek': None,
        'union': None, 'hessian': 'attack_N=10', 'generate': 'attack_N=10', 'compare': 'attack_N=10',
-       'scan': 'attack_N=10', 'perturb': None}
+       'sandwich': 'attack_N=10', 'scan': 'attack_N=10', 'perturb': None}
 
 
 def do(command: Command) -> Any:

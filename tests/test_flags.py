@@ -122,7 +122,7 @@ def test_archive_is_an_int_or_names_an_archiver(archive, cls):
     ({'model': {}}, "the flag 'model.description' is missing"),
     ({'model': 5}, 'model must be a dictionary'),
     ({'task': 'trian'}, "task must be train, train_peek, attack, certify, compare, curve, generate, hessian, kkt, "
-     "perturb, scan, transfer or union, not 'trian'"),
+     "perturb, sandwich, scan, transfer or union, not 'trian'"),
     ({'print': 'yes'}, 'print must be True or False'),
     ({'eid': [-1]}, 'eid must be an epoch'),
     ({'dataset': 5}, "dataset must be a data set's name")])

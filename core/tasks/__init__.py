@@ -24,6 +24,7 @@ EVALUATIONS: dict[str, Any] = {
     'hessian': 'core.tasks.hessian.WatchHessian',
     'kkt': 'core.tasks.kkt.WatchKKT',
     'perturb': 'core.tasks.perturb.Perturb',
+    'sandwich': 'core.tasks.sandwich.Sandwich',
     'scan': 'core.tasks.scan.Scanning',
     'transfer': 'core.tasks.transfer.Transfer',
     'union': 'core.tasks.union.Union',

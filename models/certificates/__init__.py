@@ -1,0 +1,1 @@
+"""Certificates by linear relaxation: radii within which no image has another class; see ``certifier``."""
