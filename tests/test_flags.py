@@ -117,7 +117,7 @@ def test_archive_is_an_int_or_names_an_archiver(archive, cls):
     ({'log_frame0': float('nan')}, 'log_frame0 must be a number from -700 to 700'),
     ({'log_frame0': 1000}, 'log_frame0 must be a number from -700 to 700'),
     ({'model.init': 'he_normal'}, 'model.init must be a dictionary such as'),
-    ({'train_mode': 'FRAME'}, 'train_mode must be NORMAL or USE_FRAME'),
+    ({'train_mode': 'FRAME'}, 'train_mode must be NORMAL, USE_FRAME or ASCENT'),
     ({'model.bias_mode': 'SOME'}, 'model.bias_mode must be NONE, FIRST_LAYER or ALL'),
     ({'model': {}}, "the flag 'model.description' is missing"),
     ({'model': 5}, 'model must be a dictionary'),

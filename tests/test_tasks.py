@@ -85,8 +85,8 @@ def test_the_options_of_a_task_are_given_by_name_recorded_and_known(run, sizes):
     assert 'options' not in Workdir('out').read_summary()['settings']
     with pytest.raises(UserError, match="the task sizes has no option 'facto'; did you mean 'factor'"):
         core.run({**sizes, 'eval_log': None, 'options': {'facto': 2.0}})
-    with pytest.raises(UserError, match="the task kkt has no option 'factor'; it has none"):
-        core.run({**sizes, 'eval_log': None, 'task': 'kkt', 'options': {'factor': 2.0}})
+    with pytest.raises(UserError, match="the task attack has no option 'factor'; it has none"):
+        core.run({**sizes, 'eval_log': None, 'task': 'attack', 'options': {'factor': 2.0}})
 
 
 def test_an_evaluation_in_a_directory_that_is_in_use_is_refused(run, sizes):
