@@ -191,7 +191,7 @@ def test_an_experiment_is_a_flags_dictionary_that_builds(path):
         BUILT[repr(network)] = build_model(*network[:3], **network[3])
     model = BUILT[repr(network)]
     assert model.num_labels == 10
-    of_the_paper = path.stem.startswith(('exper-final', 'exper-quickstart'))
+    of_the_paper = path.stem.startswith(('exper-final', 'exper-quickstart', 'exper-ascent'))
     assert model.is_homogeneous == (of_the_paper and 'biased' not in path.stem)
     if flags['objective'] != 'cross-entropy':
         objective_of(flags['objective']).layers(model.net)

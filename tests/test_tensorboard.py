@@ -25,7 +25,7 @@ def scalars(path: str) -> dict[str, dict[int, float]]:
 
 
 @pytest.mark.long(after=1)
-@pytest.mark.parametrize('mode', list(TrainMode))
+@pytest.mark.parametrize('mode', [TrainMode.NORMAL, TrainMode.USE_FRAME])
 def test_every_statistic_of_accepted_epochs_is_there_and_the_relative_rate(mode):
     lr = ('loss-based-v1', 0.3, 2.0, 2.0) if mode is TrainMode.USE_FRAME else ('aggressive-v3', 0.1, 2.0, 2.0)
     _, lines = train(tensorboard=True, E=10, train_mode=mode, lr=lr)
