@@ -272,8 +272,6 @@ class MarginAscentLR(LRScheduler):
             raises the smoothed margin any more.
     """
 
-    ascends = True
-
     def __init__(self, lr: float = 3e-3, warm_up: float = 1e-3, alpha1: float = 2 ** 0.1, alpha2: float = 2 ** 0.25,
                  patience: int = 200):
         super().__init__(lr)

@@ -238,3 +238,12 @@ def test_kkt_multipliers_are_those_at_the_scale_that_is_asked_for(run, digits):
     scaled = KKTMeter(model).measure(digits.train[0][:200], digits.train[1][:200])
     for name in ('log_loss', 'epsilon', 'delta', 'one_minus_cosine'):
         assert found[name] == pytest.approx(getattr(scaled, name), rel=1e-3), name
+
+
+def test_training_on_from_an_archived_epoch_climbs_and_has_no_frame(run):
+    place, lines = run
+    res = core.run({'task': 'train_peek', 'eid': 30, 'E': 1, 'B': 20, 'lr': 1e-3, 'log': str(place.path), 'gpu': 'cpu',
+                    'eval_log': 'peek', 'seed': 1})
+    (before, _), (info, _) = res[30]
+    assert info['log_frame'] is None and before['q_min'] == pytest.approx(lines[-1]['stats']['q_min'], rel=1e-6)
+    assert info['stats']['sharpness'] > 0 and info['stats']['rho_0'] == pytest.approx(1, abs=1e-6)

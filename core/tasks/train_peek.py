@@ -75,7 +75,7 @@ class TrainPeek(Task):
             res[eid].append((info, extra))
 
     def _frame(self) -> float | None:
-        if self.flags['train_mode'] is TrainMode.NORMAL:
+        if self.flags['train_mode'] is not TrainMode.USE_FRAME:
             return None
         if self.session.log_frame0_given:
             return self.flags['log_frame0']
