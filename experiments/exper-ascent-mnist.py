@@ -10,8 +10,8 @@ from models import TrainMode
 FLAGS = {
     'like': 'exper-final-mnist-cnn-loss-based-lr',
     'train_mode': TrainMode.ASCENT,
-    'lr': ('ascent', 6e-3, 1e-3),
-    'ascent': {'steps': 300, 'batch': 50, 'active': 1000},
+    'lr': ('ascent', 4e-3, 1e-3, 1.02),
+    'ascent': {'steps': 150, 'rounds': 4, 'batch': 50, 'active': 2000, 'fitted': 0.1, 'misfit': 0.01},
     'model.opt': 'adam',
     'archive': 10,
     'E': 200,

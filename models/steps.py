@@ -169,7 +169,8 @@ class Steps(Stored):
         if (log_frame is not None) != (self.train_mode is TrainMode.USE_FRAME):
             raise ValueError(f'train_mode is {self.train_mode.name}, so log_frame must '
                              f'{"be None" if log_frame is not None else "be given"}')
-        count, steps = len(order) // batch_size, self.steps_of(len(order), batch_size)
+        count = len(order) // batch_size
+        steps = count * self.replays
         if steps == 0:
             raise ValueError(f'a batch of {batch_size} is larger than the training set of {len(order)}')
         rows = np.reshape(order[:count * batch_size], (count, batch_size))

@@ -102,9 +102,10 @@ FLAGS: dict[str, Flag] = {
         'accepts no first epoch'),
     'ascent': Flag(
         {}, instance(dict), "a dictionary of margin ascent's options",
-        'of `train_mode=ASCENT`: `steps` of an epoch, images of a `batch`, how many are `active` at least and within '
-        'what `span`, the `sharpness`, its `growth`, the `sharpest`, the `epsilon` of Adam, the `dual_step` of a '
-        'linear network, and the loss `fitted` below which the warm-up ends: [ascent.md](ascent.md)'),
+        'of `train_mode=ASCENT`: `steps` of a round, `rounds` of an epoch, images of a `batch`, how many are `active` '
+        'at least and within what `span`, the `sharpness`, its `growth`, the `sharpest`, the `epsilon` of Adam, the '
+        '`dual_step` of a linear network, the loss `fitted` below which the warm-up ends, and the share of images that '
+        'may still be `misfit`: [ascent.md](ascent.md)'),
     'objective': Flag(
         'cross-entropy', instance(str, dict, list, tuple),
         "an objective's name, a dictionary of its 'type' and arguments, or a list of such",

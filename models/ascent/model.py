@@ -15,6 +15,7 @@ Gradient descent raises the same quantity, ever more slowly, like 1 / log(1 / lo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -30,6 +31,10 @@ from ..types import NumericalFailure, did_you_mean
 from .dual import DualMomentum, linear_layer
 from .spheres import Steps, normalise, require_layers_that_scale, spheres_of
 
+CANDIDATES = 4
+"""Images of which the active ones of later rounds are, for each that is active at least."""
+FAR = 500.0
+"""Logarithm of a growth that is beyond all bounds."""
 TRIED = 16
 """Images on which it is tried whether the logits follow each layer."""
 
@@ -39,19 +44,23 @@ class Options:
     """What steers margin ascent.
 
     Attributes:
-        steps: of an epoch.
+        steps: of a round.
+        rounds: of an epoch. Before each but the first it is seen anew which images are active.
         batch: images of a step.
         active: at least so many images, those of the smallest margins, are active: steps are taken on these alone.
-        span: those with q < q_min + span / beta are active, too.
-        sharpness: K = beta q_min in the first epoch.
-        growth: of K, from an accepted epoch to the next.
+        span: those with q < q_min + span / beta are active, too; and in the first epoch beta is at most what leaves
+            the n = ``active`` smallest margins within that, whatever q_min is, above 0 or not.
+        sharpness: K = beta q_min, at most, in the first epoch.
+        growth: of both, from an accepted epoch to the next.
         sharpest: where K stays.
         epsilon: of Adam, relative; see ``spheres.Steps``.
         dual_step: of a network that is linear in its layer, over that of the theorem; see ``dual``.
-        fitted: the mean cross entropy below which the warm-up ends, once all images are classified correctly.
+        fitted: the mean cross entropy below which the warm-up ends, once enough images are classified correctly.
+        misfit: the share of images that need not be; ascent brings them home by itself, if they are few.
     """
 
     steps: int = 200
+    rounds: int = 1
     batch: int = 50
     active: int = 500
     span: float = 9.0
@@ -61,6 +70,7 @@ class Options:
     epsilon: float = 1e-3
     dual_step: float = 4.0
     fitted: float = 1e-2
+    misfit: float = 0.0
 
     @staticmethod
     def of(given: Mapping[str, Any]) -> Options:
@@ -73,8 +83,8 @@ class Options:
         if unknown := [name for name in given if name not in known]:
             raise ValueError(f'there is no option {unknown[0]!r}; {did_you_mean(unknown[0], known)}')
         numbers: dict[str, Any] = {
-            name: checks.count(name, value) if name in ('steps', 'batch', 'active') else
-            checks.number(name, value, float(name == 'growth'), strict=name != 'growth')
+            name: checks.count(name, value) if name in ('steps', 'rounds', 'batch', 'active') else
+            checks.number(name, value, float(name == 'growth'), strict=name not in ('growth', 'misfit'))
             for name, value in given.items()}
         made = Options(**numbers)
         if made.sharpest < made.sharpness:
@@ -82,15 +92,29 @@ class Options:
         return made
 
 
-class _Attempt:
+class Attempt:
     """What an epoch of ascent is judged by: numbers of the weights before it."""
 
-    def __init__(self, q: np.ndarray, sharpness: float, least: int, span: float):
-        self.sharpness, smallest = sharpness, q.min(axis=1)
-        self.beta = sharpness / float(smallest.min())
-        self.before = smoothed(q, self.beta)
-        n = max(min(least, len(q)), int((smallest < smallest.min() + span / self.beta).sum()))
-        self.active = np.sort(np.argpartition(smallest, n - 1)[:n])
+    def __init__(self, q: np.ndarray, options: Options, epochs: int):
+        smallest, least = q.min(axis=1), min(options.active, len(q))
+        q_min, q_n = np.partition(smallest, [0, least - 1])[[0, least - 1]].tolist()
+        growth = math.exp(min(epochs * math.log(options.growth), FAR))
+        bounds = [growth * options.span / (q_n - q_min)] if q_n > q_min else []
+        if q_min > 0:
+            bounds.append(min(growth * options.sharpness, options.sharpest) / q_min)
+        if not bounds:
+            raise NumericalFailure(f'the smallest {least} margins are all {q_min:g}, which says nothing of where to go')
+        self.beta = min(bounds)
+        self.sharpness, self.before = self.beta * q_min, smoothed(q, self.beta)
+        self._least, self._span = least, options.span / self.beta
+        self.active = self.active_of(smallest)
+        n = min(max(CANDIDATES * least, len(self.active)), len(q))
+        self.candidates = np.sort(np.argpartition(smallest, n - 1)[:n])
+
+    def active_of(self, smallest: np.ndarray) -> np.ndarray:
+        """Places, in order, of those of the smallest margins of some images, [N], that are active."""
+        n = max(self._least, int((smallest < smallest.min() + self._span).sum()))
+        return np.sort(np.argpartition(smallest, n - 1)[:n])
 
 
 class AscentModel(Model):
@@ -120,7 +144,7 @@ class AscentModel(Model):
             self._beta = tf.Variable(1, dtype=tf.float64, trainable=False)
             self._q: np.ndarray | None = None
             self._kept_q: np.ndarray | None = None
-            self._attempt: _Attempt | None = None
+            self._attempt: Attempt | None = None
             self._ascending = False
         super()._prepare_steps()
 
@@ -155,7 +179,9 @@ class AscentModel(Model):
         return 1 if self._ascending else super().replays
 
     def steps_of(self, images: int, batch_size: int) -> int:
-        return self.options.steps if self.is_fitted or self._dual else super().steps_of(images, batch_size)
+        if self._dual is not None:
+            return self.options.steps
+        return self.options.rounds * self.options.steps if self.is_fitted else super().steps_of(images, batch_size)
 
     # ---- an epoch ----
 
@@ -191,22 +217,25 @@ class AscentModel(Model):
         options, steps = self.options, self._sphere_steps
         assert steps is not None and self._q is not None
         self._compile_for(ascending=True)
-        sharpness = min(options.sharpness * options.growth ** int(self._epochs.numpy()), options.sharpest)
-        self._attempt = attempt = _Attempt(self._q, sharpness, options.active, options.span)
+        self._attempt = attempt = Attempt(self._q, options, int(self._epochs.numpy()))
         normalise(self, self._spheres)
         self._beta.assign(attempt.beta)
-        steps.begin()
-        rows = batches(attempt.active, options.steps, options.batch, self._steps_taken if seed is None else seed)
-        losses = super().train_epoch(x, y, rows.ravel(), rows.shape[1], lr, None, np.inf, on_steps, seed)
-        steps.go_to_the_mean(options.steps)
-        normalise(self, self._spheres)
+        active, losses = attempt.active, []
+        for k in range(options.rounds):
+            if k:
+                active = attempt.candidates[attempt.active_of(self._margins(x, y, attempt.candidates).min(axis=1))]
+            key = np.atleast_1d(self._steps_taken if seed is None else seed).tolist() + [k] * (k > 0)
+            rows = batches(active, options.steps, options.batch, key)
+            steps.begin()
+            losses.append(super().train_epoch(x, y, rows.ravel(), rows.shape[1], lr, None, np.inf, on_steps, key))
+            steps.go_to_the_mean(options.steps)
+            normalise(self, self._spheres)
         self._epochs.assign_add(1)
-        some = attempt.active[:self.eval_batch]
-        after = smoothed(self._margins(*(tf.gather(t, some) for t in (x, y))), attempt.beta)
+        after = smoothed(self._margins(x, y, active[:self.eval_batch]), attempt.beta)
         if not after >= attempt.before:  # written so that nan fails; of all images it is smaller still
             raise NumericalFailure(f'the smoothed margin of the active images fell from {attempt.before:.4e} to '
-                                   f'{after:.4e}', losses.tolist())
-        return losses
+                                   f'{after:.4e}', np.concatenate(losses).tolist())
+        return np.concatenate(losses)
 
     def _compile_for(self, ascending: bool) -> None:
         if ascending is not self._ascending:
@@ -237,9 +266,10 @@ class AscentModel(Model):
         """The statistics of ascent; takes note of the margins, and whether the images are fitted."""
         self._q = q = gaps_of(logits, labels) / norms.prod
         at_one = self._dual is None and np.allclose(norms.layers, 1, atol=1e-4)
-        fits = q.min() > 0 and (at_one or self._dual is not None or loss < self.options.fitted)
-        self._fitted.assign(int(fits))
         attempt = self._attempt
+        fits = attempt is not None or (np.mean(q.min(axis=1) <= 0) <= self.options.misfit
+                                       and (at_one or self._dual is not None or loss < self.options.fitted))
+        self._fitted.assign(int(fits))
         return {'sharpness': attempt.sharpness if attempt else 0.0,
                 'active': len(attempt.active) if attempt else len(q),
                 'smoothed_before': attempt.before if attempt else 0.0,
@@ -250,7 +280,9 @@ class AscentModel(Model):
         found = self.test(x, y)
         self._further(found['y_'], y.numpy(), self.norms(), found['loss'])
 
-    def _margins(self, x: tf.Tensor, y: tf.Tensor) -> np.ndarray:
+    def _margins(self, x: tf.Tensor, y: tf.Tensor, images: np.ndarray) -> np.ndarray:
+        """q_nj of some images, float64 [n, C], over the product of norms."""
+        x, y = (tf.gather(t, images) for t in (x, y))
         return gaps_of(self.test(x, y)['y_'], y.numpy()) / self.norms().prod
 
     # ---- what is kept ----
