@@ -49,13 +49,19 @@ def reference_npz(name: str, folder: Path = REFERENCE) -> dict[str, np.ndarray]:
 def pytest_configure(config: pytest.Config) -> None:
     """Takes the devices before a test module is imported, which may make a layer and so start TensorFlow. The process
     that hands out tests to others does without, unless coverage is measured, which begins in the others after this."""
-    if config.getoption('dist', 'no') != 'no' and not config.pluginmanager.has_plugin('_cov'):
+    hands_out = config.getoption('dist', 'no') != 'no'
+    if hands_out and not config.pluginmanager.has_plugin('_cov'):
         return
+    is_quiet = 'TF_CPP_MIN_LOG_LEVEL' not in os.environ
     import models  # noqa: F401, I001  (imports TensorFlow quietly, before anything else does)
     import core.session
     import core.tasks.attack  # noqa: F401
     from core.devices import use_device
     from core.tasks import health
+    if hands_out:
+        if is_quiet:
+            del os.environ['TF_CPP_MIN_LOG_LEVEL']  # which the others inherit, and would not be quiet by
+        return
     health.IMAGES = 0  # what it costs, most of it to compile, is spent in tests/test_health.py
     use_device('cpu,cpu,cpu')  # tests of one device use the first of these parts
     gc.freeze()  # what libraries have made stays; looking through it again and again takes a tenth of the time
