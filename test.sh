@@ -13,4 +13,5 @@ if [ "${1:-}" = --all ]; then
     "$python" -m ruff check .
     "$python" -m mypy
 fi
-exec "$python" -m pytest -n 2 --dist loadfile "${which[@]}" "$@"  # half of the time is tracing, which takes one core
+# Two processes, since half of the time is tracing, which takes one core; files in the order of tests/conftest.py.
+exec "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "${which[@]}" "$@"

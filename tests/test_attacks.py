@@ -167,13 +167,13 @@ def test_attacks_agree_on_the_distance_as_far_as_they_can(results):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize('make', [
-    lambda net, compact: L2DeepFool(net, steps=50, compact=compact),
-    lambda net, compact: L2BIM(net, search_steps=5, compact=compact),
-    lambda net, compact: PGD(net, EPS, k=20, repeat=1, compact=compact),
-], ids=['L2DeepFool', 'L2BIM', 'PGD'])
-def test_leaving_out_finished_images_changes_no_result(make, net, images):
-    compact, whole = (make(net, c).attack(*images, np.random.default_rng(0)) for c in (True, False))
+@pytest.mark.parametrize('name, make', [
+    ('L2DeepFool', lambda net: L2DeepFool(net, steps=50, compact=False)),
+    ('L2BIM', lambda net: L2BIM(net, search_steps=8, compact=False)),
+    ('PGD', lambda net: PGD(net, EPS, k=20, repeat=2, compact=False))])
+def test_leaving_out_finished_images_changes_no_result(name, make, net, attacks, images, results):
+    assert attacks[name].compact
+    compact, whole = results[name], make(net).attack(*images, np.random.default_rng(0))
     np.testing.assert_array_equal(compact.success, whole.success)
     np.testing.assert_allclose(compact.distances, whole.distances, rtol=1e-4)
 

@@ -96,7 +96,7 @@ def test_more_steps_do_not_lose_images(linear):
 
 
 @pytest.mark.long
-def test_a_black_image_of_a_network_without_biases_is_a_tie_with_no_gradient():
+def test_a_black_image_of_a_network_without_biases_is_a_tie_with_no_gradient(attacks_eagerly):
     """All logits are 0 there, and class 0 is predicted; any other image may be of another class."""
     keras.utils.set_random_seed(0)
     net = keras.Sequential([keras.Input((4, 4, 1)), L.Conv2D(4, 3, activation='relu', use_bias=False), L.Flatten(),

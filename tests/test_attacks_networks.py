@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import keras
 import numpy as np
 import pytest
@@ -50,15 +52,22 @@ def trained(digits):
     return net.get_weights(), x, y, Made(lambda name: KINDS[name](net).attack(x, y, 0), KINDS)
 
 
+@cache
+def in_half(policy):
+    """A network of a policy, and attacks of it, compiled once for weights of any scale."""
+    net = sequential(policy)
+    return net, Made(lambda name: KINDS[name](net), KINDS)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize('factor', [1.0, 2.0 ** -7, 2.0 ** 7])
 @pytest.mark.parametrize('policy', ['mixed_float16', 'mixed_bfloat16'])
 def test_in_half_precision_attacks_find_what_they_find_in_float32_at_any_scale(policy, factor, trained):
     weights, x, y, found = trained
-    net = sequential(policy)
+    net, attacks = in_half(policy)
     net.set_weights([*weights[:-2], *(w * np.float32(factor) for w in weights[-2:])])
     for name in ('L2Fast', 'PGD', 'LinfPGDAttack', 'L2DeepFool') if factor == 1 else ('FMN', 'FGSM'):
-        result = KINDS[name](net).attack(x, y, 0)
+        result = attacks[name].attack(x, y, 0)
         np.testing.assert_array_equal(result.success, found[name].success, name)
         assert (net(result.images[result.success]).numpy().argmax(axis=1) != y[result.success]).all(), name
         assert abs(np.median(result.distances) / np.median(found[name].distances) - 1) < 0.1, name

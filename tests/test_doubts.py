@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as L
-from nets import scaled
+from nets import Made, scaled
 
 import core
 from core import AttackType
@@ -42,18 +42,28 @@ def saturated():
     return net, x, net(x).numpy().argmax(axis=1)
 
 
+DEPENDING = {
+    'LinfPGDAttack': lambda net: LinfPGDAttack(net, EPS, k=20, repeat=2),
+    'CarliniL2': lambda net: CarliniL2(net, max_iterations=100, learning_rate=0.05, binary_search_steps=5)}
+
+
+@pytest.fixture(scope='module')
+def attacks(trained):
+    """Of the small CNN, compiled once for logits of any scale."""
+    kinds = {**DEPENDING, 'FGSM': lambda net: FGSM(net, EPS)}
+    return Made(lambda name: kinds[name](trained[0]), kinds)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize('factor', [1e-30, 1e3, 1e30])
-@pytest.mark.parametrize('make', [
-    lambda net: LinfPGDAttack(net, EPS, k=20, repeat=2),
-    lambda net: CarliniL2(net, max_iterations=100, learning_rate=0.05, binary_search_steps=5)])
-def test_where_an_attack_depends_on_the_scale_of_the_logits_what_it_misses_is_doubtful(make, factor, trained):
+@pytest.mark.parametrize('name', DEPENDING)
+def test_where_an_attack_depends_on_the_scale_of_the_logits_what_it_misses_is_doubtful(name, factor, trained, attacks):
     net, x, y = trained
-    attack = make(net)
-    one_step = FGSM(net, EPS).attack(x, y)
+    attack = attacks[name]
+    one_step = attacks['FGSM'].attack(x, y)
     with scaled(net, factor):
         result = attack.attack(x, y, 0)
-        single = FGSM(net, EPS).attack(x, y)
+        single = attacks['FGSM'].attack(x, y)
     assert attack.depends_on_scale and 'depends on the scale of the logits' in type(attack).__doc__
     np.testing.assert_array_equal(single.eps, one_step.eps)  # the single step does not depend on it
     if attack.norm == 'Linf':
@@ -68,7 +78,7 @@ def test_where_an_attack_depends_on_the_scale_of_the_logits_what_it_misses_is_do
     lambda net: L2DeepFool(net, steps=20), lambda net: L2BIM(net, search_steps=3, iterations=3),
     lambda net: CarliniL2(net, max_iterations=20), lambda net: LinfPGDAttack(net, [0.01, 0.02], k=3, repeat=1),
     lambda net: IFGSM(net, [0.01], k=3)])
-def test_where_the_gradient_vanishes_a_search_that_fails_is_doubtful(make):
+def test_where_the_gradient_vanishes_a_search_that_fails_is_doubtful(make, attacks_eagerly):
     net, x, y = saturated()
     result = make(net).attack(x, y, 0)
     assert not result.success.any() and result.doubts.no_gradient.all()
@@ -78,14 +88,14 @@ def test_where_the_gradient_vanishes_a_search_that_fails_is_doubtful(make):
 @pytest.mark.parametrize('make', [
     lambda net: L2Fast(net, steps=20, starts=2), lambda net: DDN(net, steps=20), lambda net: FMN(net, steps=20),
     lambda net: FMN(net, steps=20, norm='Linf')])
-def test_searches_for_the_least_distance_leave_a_place_without_a_gradient(make):
+def test_searches_for_the_least_distance_leave_a_place_without_a_gradient(make, attacks_eagerly):
     net, x, y = saturated()
     result = make(net).attack(x, y, 0)
     assert result.success.all() and not result.doubts.any.any()
 
 
 @pytest.mark.long
-def test_nothing_found_in_the_whole_box_is_doubtful_and_within_a_small_budget_it_is_not():
+def test_nothing_found_in_the_whole_box_is_doubtful_and_within_a_small_budget_it_is_not(attacks_eagerly):
     net = keras.Sequential([keras.Input((2, 2, 1)), L.Flatten(), L.Dense(2)])
     net.set_weights([np.full((4, 2), [0.0, 0.1], np.float32), np.array([1.0, 0.0], np.float32)])  # class 0 everywhere
     x, y = np.full((2, 2, 2, 1), 0.25, np.float32), np.zeros(2, int)
@@ -98,16 +108,16 @@ def test_nothing_found_in_the_whole_box_is_doubtful_and_within_a_small_budget_it
 
 
 @pytest.mark.long
-def test_no_attack_within_budgets_is_below_a_single_gradient_step(trained):
+def test_no_attack_within_budgets_is_below_a_single_gradient_step(trained, attacks):
     """Steps of a hundred times the budget jump about; the single step of the budget's size is looked at too."""
     net, x, y = trained
-    single = FGSM(net, EPS).attack(x, y)
+    single = attacks['FGSM'].attack(x, y)
     wild = PGD(net, EPS, k=1, a=100.0, repeat=1).attack(x, y, 0)
     assert (wild.eps <= single.eps).all() and not wild.doubts.single_step.any()
 
 
 @pytest.mark.long
-def test_logits_that_are_not_finite_are_no_success():
+def test_logits_that_are_not_finite_are_no_success(attacks_eagerly):
     x = keras.Input((2, 2, 1))
     net = keras.Model(x, L.Dense(2)(keras.ops.sqrt(L.Flatten()(x) - 0.25)))  # nan where a pixel is below 0.25
     net.set_weights([np.tile([[1.0, -1.0]], (4, 1)).astype(np.float32), np.zeros(2, np.float32)])

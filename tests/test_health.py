@@ -20,7 +20,7 @@ from models import TrainMode, build_model
 from models.attacks import APGD, DDN, FMN, PGD, Attack, LossPGD
 from models.attacks.results import Proposal
 from models.health import NAMES, Health, health
-from models.health.gradient_free import gradient_free_beats_gradient
+from models.health.gradient_free import gradient_free_beats_gradient, searching
 from models.health.planted import readout
 from models.health.transfer import Surrogate
 
@@ -196,8 +196,10 @@ def test_no_check_fires_on_twenty_five_sound_evaluations(digits):
     net = build_model('simple_sequential', (8, 8, 1), TrainMode.NORMAL, 1, **RUN['model'])
     kept = {name: Health(make(net)) for name, make in ATTACKS.items()}
     surrogate = Surrogate((8, 8, 1), 10)  # whose training is the same for all
+    searches = {checks.attack.norm: searching(checks.attack) for checks in kept.values()}
     for checks in kept.values():
         checks._keep('surrogate', lambda: surrogate)
+        checks._keep('search', lambda search=searches[checks.attack.norm]: search)
     x, y = (a[:64] for a in digits.test)
     fired = {}
     for objective, changes in OBJECTIVES.items():

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import in_eager_mode
+from conftest import attacks_in_eager_mode, in_eager_mode
 from runs import train
 
 import core
@@ -53,7 +53,7 @@ def evaluation(name: str, **changes) -> dict:
 def runs(tmp_path_factory):
     """Two seeds of one run, and the attacks of table-pas on them, of a few steps."""
     folder = tmp_path_factory.mktemp('runs')
-    with in_eager_mode(), pytest.MonkeyPatch.context() as patch:  # takes less time than tracing
+    with in_eager_mode(), attacks_in_eager_mode(), pytest.MonkeyPatch.context() as patch:  # quicker than tracing
         patch.setitem(PARTS, 'apgd-ce', lambda net, norm, repeat: APGD(net, k=2, norm=norm))
         patch.setitem(PARTS, 'square', lambda net, norm, repeat: Square(net, k=5, norm=norm))
         patch.setitem(VERSIONS, 'standard', (('apgd-ce', 'square'), 1))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as L
-from nets import subclassed
+from nets import Made, subclassed
 
 from core.devices import use_device
 from models.attacks import APGD, FGSM, IFGSM, PGD, LinfPGDAttack, LossPGD
@@ -51,11 +51,25 @@ def trained(digits):
     return net.get_weights(), x[:20].astype(np.float32), labels.astype(np.int64)
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def net(trained):
     net = sequential()
     net.set_weights(trained[0])
     return net
+
+
+@pytest.fixture(scope='module')
+def compiled(trained, net):
+    """Of each kind, the perturbation of 20 images as one computation, in which no variable is made."""
+    x, y = map(tf.constant, trained[1:])
+
+    def refuse(next_creator, **kwargs):
+        raise AssertionError('a variable')
+
+    def of(name):
+        with tf.variable_creator_scope(refuse):
+            return tf.function(KINDS[name](net).perturb).get_concrete_function(x, y, tf.fill([20], 0.2), SEED)
+    return Made(of, KINDS)
 
 
 def size(attack, a, b):
@@ -71,11 +85,14 @@ def agree(a, b):
 @pytest.mark.long
 @pytest.mark.parametrize('stop', [False, True])
 @pytest.mark.parametrize('name', KINDS)
-def test_each_image_has_a_budget_of_its_own(name, stop, trained, net):
+def test_each_image_has_a_budget_of_its_own(name, stop, trained, net, compiled):
     _, x, y = trained
     attack = KINDS[name](net)
     eps = np.linspace(0, LARGEST[attack.norm], 20).astype(np.float32)
-    found = attack.perturb(x, y, eps, SEED, stop)
+
+    def perturb(eps):
+        return compiled[name](tf.constant(x), tf.constant(y), tf.constant(eps), SEED)
+    found = attack.perturb(x, y, eps, SEED, stop) if stop else perturb(eps)
     assert found.dtype == tf.float32 and found.shape == x.shape
     found = found.numpy()
     assert found.min() >= 0 and found.max() <= 1
@@ -86,18 +103,17 @@ def test_each_image_has_a_budget_of_its_own(name, stop, trained, net):
         share = 0.6 if attack.k == 1 else 0.8  # the box takes part of a single step
         assert (sizes >= share * eps).all(), 'all the steps of all images, of those that are fooled, too'
         one = attack.perturb(x, y, eps[7], SEED).numpy()
-        agree(attack.perturb(x, y, np.full(20, eps[7]), SEED), one)
+        agree(perturb(np.full(20, eps[7])), one)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize('name', KINDS)
-def test_it_is_the_same_eagerly_compiled_and_in_a_training_step(name, trained, net):
+def test_it_is_the_same_eagerly_compiled_and_in_a_training_step(name, trained, net, compiled):
     _, x, y = trained
     attack = KINDS[name](net)
     eps = tf.constant(np.linspace(0, LARGEST[attack.norm], 20), tf.float32)
-    eager = attack.perturb(x, y, eps, SEED)
-    compiled = graph_function(attack.perturb)(tf.constant(x), tf.constant(y), eps, SEED)
-    agree(eager, compiled)
+    found = compiled[name](tf.constant(x), tf.constant(y), eps, SEED)
+    agree(attack.perturb(x, y, eps, SEED), found)
 
     def losses(images):
         logits = net(images, training=False)
@@ -110,7 +126,7 @@ def test_it_is_the_same_eagerly_compiled_and_in_a_training_step(name, trained, n
             loss = losses(images)
         return images, tape.gradient(loss, net.trainable_variables)
     images, gradients = step(tf.constant(x), tf.constant(y), eps, SEED)
-    agree(images, compiled)
+    agree(images, found)
     with tf.GradientTape() as tape:
         loss = losses(images)
     for ours, expected in zip(gradients, tape.gradient(loss, net.trainable_variables)):
@@ -204,14 +220,10 @@ def test_in_training_each_step_sees_the_weights_of_the_step_before(trained):
 
 @pytest.mark.long(after=1)
 @pytest.mark.parametrize('name', KINDS)
-def test_it_is_a_function_of_its_seed_and_nothing_of_it_is_numpy_or_makes_a_variable(name, trained, net):
+def test_it_is_a_function_of_its_seed_and_nothing_of_it_is_numpy_or_makes_a_variable(name, trained, net, compiled):
     _, x, y = trained
     attack, arguments = KINDS[name](net), (tf.constant(x), tf.constant(y), tf.fill([20], 0.2))
-
-    def refuse(next_creator, **kwargs):
-        raise AssertionError('a variable')
-    with tf.variable_creator_scope(refuse):
-        perturb = tf.function(attack.perturb).get_concrete_function(*arguments, SEED)
+    perturb = compiled[name]
     names = {op.type for op in perturb.graph.get_operations()}
     names |= {node.op for function in perturb.graph.as_graph_def().library.function for node in function.node_def}
     assert 'Conv2D' in names and not {name for name in names if 'PyFunc' in name}

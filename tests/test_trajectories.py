@@ -32,6 +32,20 @@ GROWTH = 1000
 """By how much, as the reference says, a difference of rounding may grow in an epoch."""
 
 
+_networks: dict[str, SimpleSequential] = {}
+"""By kind; most runs are of one, and compiling it takes longer than an attempt."""
+
+
+def network(config: dict, shape: tuple[int, ...]) -> SimpleSequential:
+    """The network of a run, with any weights."""
+    kind = shape, config['description'], config['bias_mode'], config['train_mode'], config['act_type']
+    if repr(kind) not in _networks:
+        _networks[repr(kind)] = SimpleSequential(
+            'replay', shape, config['description'], BiasMode[config['bias_mode']], TrainMode[config['train_mode']],
+            act_type=config['act_type'])
+    return _networks[repr(kind)]
+
+
 class Replay:
     """The original's run, and this project's model and data to repeat it with."""
 
@@ -43,8 +57,7 @@ class Replay:
         (x, y), (x_test, y_test) = reference_images(c['data_file'])
         self.data = ((tf.constant(x[:c['n_train']]), tf.constant(y[:c['n_train']])),
                      (tf.constant(x_test[:c['n_test']]), tf.constant(y_test[:c['n_test']])))
-        self.model = SimpleSequential('replay', x.shape[1:], c['description'], BiasMode[c['bias_mode']],
-                                      TrainMode[c['train_mode']], act_type=c['act_type'])
+        self.model = network(c, x.shape[1:])
 
     def start_from(self, prefix: str) -> None:
         self.model.set_weights({k.split('/')[1]: v for k, v in self.arrays.items() if k.startswith(prefix + '/')})
