@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..chains import is_exactly
+from ..networks.orthogonal import OrthogonalConv2D, OrthogonalDense
 from .linear import AveragePooling, Convolution, Dense, GlobalAverage, Numbers, Padding, Rearranged, Scale, Sum
 from .nonlinear import MaxPooling, ReLU, Square
 from .rounding import UNITS
@@ -182,5 +183,5 @@ RULES: dict[type[keras.Layer], Callable[[keras.Layer, Sequence[Shape], bool], li
     L.Conv2D: _convolution, L.Dense: _dense, L.MaxPooling2D: _max_pooling, L.AveragePooling2D: _average_pooling,
     L.GlobalAveragePooling2D: _global_average, L.BatchNormalization: _normalisation, L.ReLU: _relu,
     L.Activation: _activation, L.Flatten: _flatten, L.Dropout: _at_rest, L.ZeroPadding2D: _padding, L.Add: _sum,
-    L.Multiply: _square}
+    L.Multiply: _square, OrthogonalConv2D: _convolution, OrthogonalDense: _dense}
 """Of each kind of layer the function that says what it computes; see ``rules_of``."""
