@@ -1,15 +1,15 @@
 """Layers that are 1-Lipschitz in L2 whatever their weights, and an activation that keeps lengths of gradients.
 
 A kernel that is trained freely stands for an orthogonal one, by Cayley's transform (Trockman & Kolter, arXiv
-2104.07167, section 3 and, of matrices that are not square, appendix B): of a square U on top of V,
+2104.07167, who have the form for matrices that are not square, too): of a square U on top of V,
 
     A = U - U^T + V^T V,    Q = [(I - A) (I + A)^-1; -2 V (I + A)^-1],    Q^T Q = I.
 
-A's symmetric part is V^T V, so I + A can always be inverted. Q has the eigenvalue -1 nowhere on top, which is no matter
-here, and does not scale with U and V: a network of such layers is not homogeneous.
+A's symmetric part is V^T V, so I + A can always be inverted. The norm of Q is 1 whatever U and V are: a network of such
+layers is not homogeneous.
 
-A convolution over disjoint patches is such a matrix for each patch: its own norm, and that of all of it, is 1 exactly.
-Patches that overlap would need kernels as large as the image for that (section 4 there).
+A convolution over disjoint patches is such a matrix for each patch, and its norm that of the matrix. With patches that
+overlap, as there, the kernel that a layer works with would be as large as the image.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class OrthogonalConv2D(_Orthogonal, keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable(package='max_margin')
 class MaxMin(keras.layers.Layer):
-    """Of each pair of channels the larger, then the smaller: GroupSort in groups of two (Anil et al., arXiv 1811.05381,
-    section 4.1). It moves numbers and loses none, so that gradients keep their length.
+    """Of each pair of channels the larger, then the smaller: GroupSort in groups of two (Anil et al., arXiv
+    1811.05381). It moves numbers and loses none, so that gradients keep their length.
 
     Raises:
         ValueError: an odd number of channels.

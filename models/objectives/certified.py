@@ -32,7 +32,7 @@ class Certified(Objective):
     where m are lower bounds of ``z_y - z_j``, 0 of y itself, for all images of the ball that are in [0, 1]: m_ibp by
     intervals up to the last linear layers (IBP, arXiv 1810.12715, section 3), m_crown by linear functions that are
     passed back from the margins to the image, within the same intervals (CROWN-IBP; Zhang et al., arXiv 1906.06316,
-    equation 9). Training that works lets eps grow from 0, as both papers do, and beta fall to 0 meanwhile.
+    section 3). Training that works lets eps grow from 0, as both papers do, and beta fall to 0 meanwhile.
 
     Bounds are of the network at rest, and batch normalisation takes its moving statistics there; the pass over the
     images themselves is as in training.
