@@ -9,8 +9,8 @@ import core
 
 FLAGS = {
     'like': 'exper-quickstart-digits',
-    'E': 150,
-    'archive': 50,
+    'E': 100,
+    'archive': 10,
     'model.description': [
         ['OC', 16, [2, 2]],
         ['OC', 64, [2, 2]],
