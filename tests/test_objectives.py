@@ -233,7 +233,7 @@ def test_a_weighted_sum_of_other_things_is_answered(terms, message):
 def test_every_objective_is_made_from_its_name_and_runs(batch):
     net = cnn()
     needed = {'mma': {'hinge': 0.1, 'k': 3}, 'adversarial': {'eps': 0.1, 'k': 3},
-              **dict.fromkeys(('fgsm-rs', 'n-fgsm', 'free'), {'eps': 0.1})}
+              **dict.fromkeys(('fgsm-rs', 'n-fgsm', 'free', 'certified'), {'eps': 0.1})}
     for name, make in OBJECTIVES.items():
         objective = objective_of({'type': name, **needed[name]} if name in needed else name)
         assert type(objective) is make

@@ -100,10 +100,12 @@ class L2(Ball):
 
     def step(self, rows, low, high, radius, axes):
         within = tf.reduce_sum(tf.minimum(rows * low, rows * high), axis=axes)  # as if there were no ball
-        tiny = tf.constant(1e-300, tf.float64)
+        tiny = tf.constant(1e-300 if rows.dtype == tf.float64 else 1e-30, rows.dtype)
         best = within
         multiplier = tf.sqrt(tf.reduce_sum(tf.square(rows), axis=axes)) / tf.maximum(radius, tiny)
         for i in range(ROUNDS):
+            # Whatever the multiplier it is a bound: so it is to the gradient, where that of the best one is 0.
+            multiplier = tf.stop_gradient(multiplier)
             m = tf.maximum(multiplier, tiny)[(..., *[tf.newaxis] * len(axes))]
             d = tf.clip_by_value(-rows / m, low, high)
             bound = tf.reduce_sum(rows * d + m / 2 * tf.square(d), axis=axes) - (
@@ -111,7 +113,7 @@ class L2(Ball):
             best = tf.maximum(best, bound)
             if i == ROUNDS - 1:
                 break
-            is_free = tf.cast((-rows / m >= low) & (-rows / m <= high), tf.float64)
+            is_free = tf.cast((-rows / m >= low) & (-rows / m <= high), rows.dtype)
             taken = tf.reduce_sum((1 - is_free) * tf.square(d), axis=axes)
             rest = tf.sqrt(tf.maximum(tf.square(radius) - taken, tiny))
             multiplier = tf.sqrt(tf.reduce_sum(is_free * tf.square(rows), axis=axes)) / rest

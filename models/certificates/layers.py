@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from ..chains import is_exactly
-from .linear import AveragePooling, Convolution, Dense, GlobalAverage, Padding, Rearranged, Scale, Sum
+from ..networks.orthogonal import OrthogonalConv2D, OrthogonalDense
+from .linear import AveragePooling, Convolution, Dense, GlobalAverage, Numbers, Padding, Rearranged, Scale, Sum
 from .nonlinear import MaxPooling, ReLU, Square
 from .rounding import UNITS
 from .rules import Rule
@@ -47,8 +48,8 @@ def rules_of(layer: keras.Layer, inputs: Sequence[Shape], are_same: bool) -> lis
     return RULES[kind](layer, inputs, are_same)
 
 
-def number(variable: Any) -> tf.Tensor:
-    return tf.cast(tf.convert_to_tensor(variable), tf.float64)
+def number(variable: Any, dtype: tf.DType) -> tf.Tensor:
+    return tf.cast(tf.convert_to_tensor(variable), dtype)
 
 
 def _activated(layer: keras.Layer, rule: Rule) -> list[Rule]:
@@ -72,20 +73,20 @@ def _relu(layer: keras.Layer, inputs: Sequence[Shape], are_same: bool) -> list[R
     return [ReLU(inputs[0], inputs)]
 
 
-def _bias(layer: keras.Layer) -> Callable[[], tf.Tensor] | None:
-    return None if layer.bias is None else lambda: number(layer.bias)
+def _bias(layer: keras.Layer) -> Numbers | None:
+    return None if layer.bias is None else lambda dtype: number(layer.bias, dtype)
 
 
 def _dense(layer: keras.Layer, inputs: Sequence[Shape], are_same: bool) -> list[Rule]:
     (shape,) = inputs
     if len(shape) == 1:
-        return _activated(layer, Dense(lambda: number(layer.kernel), _bias(layer), shape, layer.units,
+        return _activated(layer, Dense(lambda dtype: number(layer.kernel, dtype), _bias(layer), shape, layer.units,
                                        layer.compute_dtype))
     if len(shape) != 3:
         raise ValueError(f'{layer.name}: there is no linear relaxation of a dense layer of the shape {shape}')
     return _activated(layer, Convolution(  # of pixels, which is a convolution of 1x1
-        lambda: number(layer.kernel)[tf.newaxis, tf.newaxis], _bias(layer), shape, (*shape[:2], layer.units),
-        Sliding.of(shape[:2], (1, 1), (1, 1), 'valid'), shape[2], layer.compute_dtype))
+        lambda dtype: number(layer.kernel, dtype)[tf.newaxis, tf.newaxis], _bias(layer), shape,
+        (*shape[:2], layer.units), Sliding.of(shape[:2], (1, 1), (1, 1), 'valid'), shape[2], layer.compute_dtype))
 
 
 def _convolution(layer: keras.Layer, inputs: Sequence[Shape], are_same: bool) -> list[Rule]:
@@ -95,8 +96,8 @@ def _convolution(layer: keras.Layer, inputs: Sequence[Shape], are_same: bool) ->
     out = [(n + b + a - k) // s + 1 for n, b, a, k, s in zip(
         shape, sliding.before, sliding.after, sliding.kernel, sliding.stride)]
 
-    def kernel() -> tf.Tensor:
-        own = number(layer.kernel)
+    def kernel(dtype: tf.DType) -> tf.Tensor:
+        own = number(layer.kernel, dtype)
         if layer.groups > 1:
             each = own.shape[2]
             parts = tf.split(own, layer.groups, axis=3)
@@ -120,11 +121,11 @@ def _normalisation(layer: keras.Layer, inputs: Sequence[Shape], are_same: bool) 
     if layer.axis not in (-1, len(shape)):
         raise ValueError(f'{layer.name}: linear relaxation needs batch normalisation over the last axis')
 
-    def numbers() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        scale = 1 / tf.sqrt(number(layer.moving_variance) + layer.epsilon)
-        scale *= number(layer.gamma) if layer.scale else 1.0
-        beta = number(layer.beta) if layer.center else tf.zeros_like(scale)
-        moved = number(layer.moving_mean) * scale
+    def numbers(dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        scale = 1 / tf.sqrt(number(layer.moving_variance, dtype) + layer.epsilon)
+        scale *= number(layer.gamma, dtype) if layer.scale else 1.0
+        beta = number(layer.beta, dtype) if layer.center else tf.zeros_like(scale)
+        moved = number(layer.moving_mean, dtype) * scale
         return scale, beta - moved, tf.abs(beta) + tf.abs(moved)
     return [Scale(numbers, shape, layer.compute_dtype)]
 
@@ -182,5 +183,5 @@ RULES: dict[type[keras.Layer], Callable[[keras.Layer, Sequence[Shape], bool], li
     L.Conv2D: _convolution, L.Dense: _dense, L.MaxPooling2D: _max_pooling, L.AveragePooling2D: _average_pooling,
     L.GlobalAveragePooling2D: _global_average, L.BatchNormalization: _normalisation, L.ReLU: _relu,
     L.Activation: _activation, L.Flatten: _flatten, L.Dropout: _at_rest, L.ZeroPadding2D: _padding, L.Add: _sum,
-    L.Multiply: _square}
+    L.Multiply: _square, OrthogonalConv2D: _convolution, OrthogonalDense: _dense}
 """Of each kind of layer the function that says what it computes; see ``rules_of``."""

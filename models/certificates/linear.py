@@ -12,63 +12,80 @@ from .rules import Interval, Linear, Rule
 from .sliding import Sliding, spread
 from .windows import Rows, Window, cut, fitted
 
+Numbers = Callable[[tf.DType], tf.Tensor]
+"""Gives the weights of a layer as they are now."""
+
+
+def _root(squares: tf.Tensor) -> tf.Tensor:
+    """Square roots, whose derivative at 0 is 0."""
+    return tf.sqrt(tf.maximum(squares, tf.constant(1e-37, squares.dtype)))
+
 
 class Dense(Linear):
     """A dense layer of units.
 
     Args:
-        kernel: gives the kernel as it is now, float64 [in, out].
-        bias: gives the bias, float64 [out]; None for none.
+        kernel: gives the kernel as it is now, in a dtype, [in, out].
+        bias: gives the bias, [out]; None for none.
     """
 
-    def __init__(self, kernel: Callable[[], tf.Tensor], bias: Callable[[], tf.Tensor] | None,
+    def __init__(self, kernel: Numbers, bias: Numbers | None,
                  inputs: Sequence[int], units: int, dtype: str = 'float32'):
         super().__init__((units,), [inputs], dtype)
         self.kernel, self._bias, self.terms = kernel, bias, int(inputs[0]) + 1
 
-    def bias(self) -> tf.Tensor | None:
-        return None if self._bias is None else self._bias()
+    def bias(self, dtype: tf.DType = tf.float64) -> tf.Tensor | None:
+        return None if self._bias is None else self._bias(dtype)
 
-    def _kernel(self, magnitude: bool) -> tf.Tensor:
-        return tf.abs(self.kernel()) if magnitude else self.kernel()
+    def _kernel(self, magnitude: bool, dtype: tf.DType) -> tf.Tensor:
+        return tf.abs(self.kernel(dtype)) if magnitude else self.kernel(dtype)
 
     def apply(self, h: tf.Tensor, magnitude: bool = False) -> tf.Tensor:
-        return h @ self._kernel(magnitude)
+        return h @ self._kernel(magnitude, h.dtype)
+
+    def lengths(self, dtype: tf.DType) -> tf.Tensor | None:
+        return _root(tf.reduce_sum(tf.square(self.kernel(dtype)), axis=0))
 
     def transpose(self, rows: Rows, places: tf.Tensor, magnitude: bool = False) -> Rows:
-        return Rows(tf.einsum('npru,iu->npri', rows.values, self._kernel(magnitude)), None)
+        return Rows(tf.einsum('npru,iu->npri', rows.values, self._kernel(magnitude, rows.values.dtype)), None)
 
 
 class Convolution(Linear):
     """A convolution with channels last, whose kernel has all groups and the zeros of a dilation in it.
 
     Args:
-        kernel: gives the kernel as it is now, float64 [height, width, in, out].
-        bias: gives the bias, float64 [out]; None for none.
+        kernel: gives the kernel as it is now, in a dtype, [height, width, in, out].
+        bias: gives the bias, [out]; None for none.
         sliding: how the kernel moves.
         terms: products of each number.
     """
 
-    def __init__(self, kernel: Callable[[], tf.Tensor], bias: Callable[[], tf.Tensor] | None, inputs: Sequence[int],
+    def __init__(self, kernel: Numbers, bias: Numbers | None, inputs: Sequence[int],
                  shape: Sequence[int], sliding: Sliding, terms: int, dtype: str = 'float32'):
         super().__init__(shape, [inputs], dtype)
         self.kernel, self._bias, self.sliding, self.terms = kernel, bias, sliding, terms + 1
 
-    def bias(self) -> tf.Tensor | None:
-        return None if self._bias is None else self._bias()
+    def bias(self, dtype: tf.DType = tf.float64) -> tf.Tensor | None:
+        return None if self._bias is None else self._bias(dtype)
 
-    def _kernel(self, magnitude: bool) -> tf.Tensor:
-        return tf.abs(self.kernel()) if magnitude else self.kernel()
+    def _kernel(self, magnitude: bool, dtype: tf.DType) -> tf.Tensor:
+        return tf.abs(self.kernel(dtype)) if magnitude else self.kernel(dtype)
 
     def apply(self, h: tf.Tensor, magnitude: bool = False) -> tf.Tensor:
-        return tf.nn.conv2d(self.sliding.padded(h), self._kernel(magnitude), self.sliding.stride, 'VALID')
+        return self._convolved(h, self._kernel(magnitude, h.dtype))
+
+    def _convolved(self, h: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return tf.nn.conv2d(self.sliding.padded(h), kernel, self.sliding.stride, 'VALID')
+
+    def lengths(self, dtype: tf.DType) -> tf.Tensor | None:
+        return _root(self._convolved(tf.ones([1, *self.inputs[0]], dtype), tf.square(self.kernel(dtype))))
 
     def window(self, window: Window | None) -> Window | None:
         return self.sliding.below(window)
 
     def transpose(self, rows: Rows, places: tf.Tensor, magnitude: bool = False) -> Rows:
         a, below = rows.values, self.sliding.below(rows.window)
-        lead, kernel = tf.shape(a)[:3], self._kernel(magnitude)
+        lead, kernel = tf.shape(a)[:3], self._kernel(magnitude, a.dtype)
         flat = tf.reshape(a, [-1, *a.shape[3:]])
         size = [tf.shape(flat)[0], *below.size, self.inputs[0][2]]
         back = tf.nn.conv2d_transpose(flat, kernel, size, self.sliding.stride, 'VALID')
@@ -81,25 +98,25 @@ class Scale(Linear):
     """``scale * h + shift`` of each channel, as batch normalisation in inference computes it.
 
     Args:
-        numbers: gives scale, shift, and the sum of magnitudes that make up the shift, float64 [channels], as they are
-            now.
+        numbers: gives scale, shift, and the sum of magnitudes that make up the shift, in a dtype, [channels], as they
+            are now.
     """
 
     terms = 16  # the roots, products and sums that make up scale and shift are rounded, too
 
-    def __init__(self, numbers: Callable[[], tuple[tf.Tensor, tf.Tensor, tf.Tensor]], shape: Sequence[int],
+    def __init__(self, numbers: Callable[[tf.DType], tuple[tf.Tensor, tf.Tensor, tf.Tensor]], shape: Sequence[int],
                  dtype: str = 'float32'):
         super().__init__(shape, [shape], dtype)
         self.numbers = numbers
 
-    def bias(self) -> tf.Tensor | None:
-        return self.numbers()[1]
+    def bias(self, dtype: tf.DType = tf.float64) -> tf.Tensor | None:
+        return self.numbers(dtype)[1]
 
     def bias_magnitude(self) -> tf.Tensor | None:
-        return self.numbers()[2]
+        return self.numbers(tf.float64)[2]
 
     def apply(self, h: tf.Tensor, magnitude: bool = False) -> tf.Tensor:
-        scale = self.numbers()[0]
+        scale = self.numbers(h.dtype)[0]
         return h * (tf.abs(scale) if magnitude else scale)
 
     def transpose(self, rows: Rows, places: tf.Tensor, magnitude: bool = False) -> Rows:
@@ -113,19 +130,19 @@ class AveragePooling(Linear):
         super().__init__(shape, [inputs], dtype)
         self.sliding, self.terms = sliding, int(np.prod(sliding.kernel)) + 2
 
-    def _shares(self) -> tf.Tensor:
+    def _shares(self, dtype: tf.DType) -> tf.Tensor:
         """Over how many pixels each mean is, as a factor, [1, H, W, 1]."""
-        ones = tf.ones([1, *self.inputs[0][:2], 1], tf.float64)
+        ones = tf.ones([1, *self.inputs[0][:2], 1], dtype)
         return 1 / tf.add_n(self.sliding.pieces(ones, self.shape))
 
     def apply(self, h: tf.Tensor, magnitude: bool = False) -> tf.Tensor:
-        return tf.add_n(self.sliding.pieces(h, self.shape)) * self._shares()
+        return tf.add_n(self.sliding.pieces(h, self.shape)) * self._shares(h.dtype)
 
     def window(self, window: Window | None) -> Window | None:
         return self.sliding.below(window)
 
     def transpose(self, rows: Rows, places: tf.Tensor, magnitude: bool = False) -> Rows:
-        values = rows.values * cut(self._shares(), rows.window, places)[:, :, tf.newaxis]
+        values = rows.values * cut(self._shares(rows.values.dtype), rows.window, places)[:, :, tf.newaxis]
         n = int(np.prod(self.sliding.kernel))
         return fitted(Rows(spread([values] * n, self.sliding), self.sliding.below(rows.window)), self.inputs[0], places)
 
@@ -144,7 +161,7 @@ class GlobalAverage(Linear):
     def transpose(self, rows: Rows, places: tf.Tensor, magnitude: bool = False) -> Rows:
         height, width, channels = self.inputs[0]
         each = tf.reshape(rows.values / self.pixels, tf.concat([tf.shape(rows.values)[:3], [1, 1, channels]], 0))
-        values = each * tf.ones([height, width, 1], tf.float64)
+        values = each * tf.ones([height, width, 1], each.dtype)
         return Rows(tf.ensure_shape(values, [*rows.values.shape[:3], *self.inputs[0]]), Window((height, width)))
 
 
@@ -153,8 +170,8 @@ class Rearranged(Rule):
 
     is_linear = True
 
-    def forward(self, inputs: Sequence[Interval]) -> tuple[Interval, tf.Tensor | None]:
-        return Interval(*(tf.reshape(t, [-1, *self.shape]) for t in inputs[0])), None
+    def interval(self, inputs: Sequence[Interval]) -> Interval:
+        return Interval(*(tf.reshape(t, [-1, *self.shape]) for t in inputs[0]))
 
     def backward(self, rows, inputs, places, slopes=None):
         values, below = rows.values, self.inputs[0]
@@ -178,9 +195,9 @@ class Padding(Rule):
         super().__init__(shape, [inputs])
         self.before = before
 
-    def forward(self, inputs: Sequence[Interval]) -> tuple[Interval, tf.Tensor | None]:
+    def interval(self, inputs: Sequence[Interval]) -> Interval:
         pads = [[b, self.shape[i] - self.inputs[0][i] - b] for i, b in enumerate(self.before)]
-        return Interval(*(tf.pad(t, [[0, 0], *pads, [0, 0]]) for t in inputs[0])), None
+        return Interval(*(tf.pad(t, [[0, 0], *pads, [0, 0]]) for t in inputs[0]))
 
     def window(self, window: Window | None) -> Window | None:
         assert window is not None
@@ -200,10 +217,11 @@ class Sum(Rule):
 
     is_linear = True
 
-    def forward(self, inputs: Sequence[Interval]) -> tuple[Interval, tf.Tensor | None]:
-        low, high = tf.add_n([i.low for i in inputs]), tf.add_n([i.high for i in inputs])
-        error = gamma(len(inputs), self.dtype) * tf.add_n([i.magnitude for i in inputs])
-        return Interval(low - error, high + error), error
+    def interval(self, inputs: Sequence[Interval]) -> Interval:
+        return Interval(tf.add_n([i.low for i in inputs]), tf.add_n([i.high for i in inputs]))
+
+    def error(self, inputs: Sequence[Interval]) -> tf.Tensor | None:
+        return gamma(len(inputs), self.dtype) * tf.add_n([i.magnitude for i in inputs])
 
     def backward(self, rows, inputs, places, slopes=None):
         return [rows] * len(inputs), None

@@ -51,17 +51,17 @@ class ReLU(Elementwise):
     """max(h, 0). Where the sign of h is not known, the line from below is ``s h`` with s in [0, 1]: 1 or 0, whichever
     leaves less area (CROWN, section 3.3), or what it is given (alpha-CROWN, arXiv 2011.13824)."""
 
-    def forward(self, inputs: Sequence[Interval]) -> tuple[Interval, tf.Tensor | None]:
-        return Interval(*map(tf.nn.relu, inputs[0])), None
+    def interval(self, inputs: Sequence[Interval]) -> Interval:
+        return Interval(*map(tf.nn.relu, inputs[0]))
 
     def below(self, h: Interval, slopes: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor | None]:
-        own = tf.cast(h.high > -h.low, tf.float64) if slopes is None else slopes
+        own = tf.cast(h.high > -h.low, h.low.dtype) if slopes is None else slopes
         return tf.where(h.low >= 0, tf.ones_like(own), tf.where(h.high <= 0, tf.zeros_like(own), own)), None
 
     def above(self, h: Interval) -> tuple[tf.Tensor, tf.Tensor]:
         unstable = (h.low < 0) & (h.high > 0)
         width = tf.where(unstable, h.high - h.low, tf.ones_like(h.low))
-        slope = tf.where(unstable, h.high / width, tf.cast(h.low >= 0, tf.float64))
+        slope = tf.where(unstable, h.high / width, tf.cast(h.low >= 0, h.low.dtype))
         return slope, tf.where(unstable, -h.low * slope, tf.zeros_like(slope))
 
     def derivative(self, h: Interval) -> Interval:
@@ -71,12 +71,13 @@ class ReLU(Elementwise):
 class Square(Elementwise):
     """h * h: under its chord, and above its tangent in the middle of the interval. After a ReLU, that is relu2."""
 
-    def forward(self, inputs: Sequence[Interval]) -> tuple[Interval, tf.Tensor | None]:
+    def interval(self, inputs: Sequence[Interval]) -> Interval:
         low, high = inputs[0]
-        most = tf.square(inputs[0].magnitude)
         least = tf.where((low < 0) & (high > 0), tf.zeros_like(low), tf.square(tf.minimum(tf.abs(low), tf.abs(high))))
-        error = gamma(1, self.dtype) * most + SMALLEST
-        return Interval(least - error, most + error), error
+        return Interval(least, tf.square(inputs[0].magnitude))
+
+    def error(self, inputs: Sequence[Interval]) -> tf.Tensor | None:
+        return gamma(1, self.dtype) * tf.square(inputs[0].magnitude) + SMALLEST
 
     def below(self, h: Interval, slopes: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor | None]:
         middle = (h.low + h.high) / 2
@@ -113,17 +114,17 @@ class MaxPooling(Rule):
     def _largest(self, h: Interval) -> tuple[tf.Tensor, tf.Tensor]:
         """Which is the one with the largest middle, one-hot, and where it is sure to be the maximum."""
         places = int(np.prod(self.sliding.kernel))
-        one = tf.one_hot(tf.argmax(h.low + h.high, axis=-1), places, dtype=tf.float64)
+        one = tf.one_hot(tf.argmax(h.low + h.high, axis=-1), places, dtype=h.low.dtype)
         others = tf.reduce_max(tf.where(one > 0, -2 * LARGEST * tf.ones_like(h.high), h.high), axis=-1)
         return one, tf.reduce_sum(one * h.low, axis=-1) >= others
 
-    def forward(self, inputs: Sequence[Interval]) -> tuple[Interval, tf.Tensor | None]:
-        return Interval(*(tf.reduce_max(t, axis=-1) for t in self._pieces(inputs[0]))), None
+    def interval(self, inputs: Sequence[Interval]) -> Interval:
+        return Interval(*(tf.reduce_max(t, axis=-1) for t in self._pieces(inputs[0])))
 
     def _above(self, h: Interval) -> tuple[tf.Tensor, tf.Tensor]:
         one, is_sure = self._largest(h)
         high = tf.reduce_max(h.high, axis=-1, keepdims=True)
-        top = tf.one_hot(tf.argmax(h.high, axis=-1), int(np.prod(self.sliding.kernel)), dtype=tf.float64)
+        top = tf.one_hot(tf.argmax(h.high, axis=-1), int(np.prod(self.sliding.kernel)), dtype=h.low.dtype)
         second = tf.reduce_max(tf.where(top > 0, -2 * LARGEST * tf.ones_like(h.high), h.high), axis=-1, keepdims=True)
         t = tf.maximum(second, tf.reduce_max(h.low, axis=-1, keepdims=True))
         counts = (top > 0) & (high > t) & (h.high > h.low)

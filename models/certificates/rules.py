@@ -25,7 +25,7 @@ DERIVATIVE = 2.0 ** -36
 
 
 class Interval(NamedTuple):
-    """Bounds of the numbers of a layer, float64 [N, *shape]."""
+    """Bounds of the numbers of a layer, [N, *shape]: float64, or float32 where they are trained with."""
 
     low: tf.Tensor
     high: tf.Tensor
@@ -50,9 +50,18 @@ class Rule(ABC):
     def __init__(self, shape: Sequence[int], inputs: Sequence[Sequence[int]], dtype: str = 'float32'):
         self.shape, self.inputs, self.dtype = tuple(shape), [tuple(s) for s in inputs], dtype
 
-    @abstractmethod
     def forward(self, inputs: Sequence[Interval]) -> tuple[Interval, tf.Tensor | None]:
         """The interval of the output, and by how much rounding can move it, [N, *shape]; None for not at all."""
+        (low, high), error = self.interval(inputs), self.error(inputs)
+        return (Interval(low, high), None) if error is None else (Interval(low - error, high + error), error)
+
+    @abstractmethod
+    def interval(self, inputs: Sequence[Interval]) -> Interval:
+        """The interval of the output in real numbers, of intervals in float32 or float64."""
+
+    def error(self, inputs: Sequence[Interval]) -> tf.Tensor | None:
+        """By how much rounding can move it; see ``forward``."""
+        return None
 
     @abstractmethod
     def backward(self, rows: Rows, inputs: Sequence[Interval], places: tf.Tensor,
@@ -93,8 +102,8 @@ class Linear(Rule):
     def transpose(self, rows: Rows, places: tf.Tensor, magnitude: bool = False) -> Rows:
         """``A W``."""
 
-    def bias(self) -> tf.Tensor | None:
-        """b, [channels], in float64; None for none."""
+    def bias(self, dtype: tf.DType = tf.float64) -> tf.Tensor | None:
+        """b, [channels]; None for none."""
         return None
 
     def bias_magnitude(self) -> tf.Tensor | None:
@@ -102,19 +111,29 @@ class Linear(Rule):
         bias = self.bias()
         return None if bias is None else tf.abs(bias)
 
-    def forward(self, inputs: Sequence[Interval]) -> tuple[Interval, tf.Tensor | None]:
+    def lengths(self, dtype: tf.DType) -> tf.Tensor | None:
+        """The L2 norms of the rows of W, [1, *shape] or [*shape]; None where they are not known."""
+        return None
+
+    def interval(self, inputs: Sequence[Interval]) -> Interval:
         low, high = inputs[0]
         middle, half = self.apply((low + high) / 2), self.apply((high - low) / 2, magnitude=True)
-        size, weights = self.apply(inputs[0].magnitude, magnitude=True), self.apply(tf.ones_like(low), magnitude=True)
-        bias, magnitude = self.bias(), self.bias_magnitude()
+        bias = self.bias(low.dtype)
         if bias is not None:
-            middle, size = middle + bias, size + magnitude
-        error = gamma(self.terms, self.dtype) * size + underflow(self.terms, weights)
-        return Interval(middle - half - error, middle + half + error), error
+            middle += bias
+        return Interval(middle - half, middle + half)
+
+    def error(self, inputs: Sequence[Interval]) -> tf.Tensor | None:
+        size = self.apply(inputs[0].magnitude, magnitude=True)
+        weights = self.apply(tf.ones_like(inputs[0].low), magnitude=True)
+        magnitude = self.bias_magnitude()
+        if magnitude is not None:
+            size += magnitude
+        return gamma(self.terms, self.dtype) * size + underflow(self.terms, weights)
 
     def backward(self, rows: Rows, inputs: Sequence[Interval], places: tf.Tensor,
                  slopes: tf.Tensor | None = None) -> tuple[list[Rows], tf.Tensor | None]:
-        bias = self.bias()
+        bias = self.bias(rows.values.dtype)
         constant = None if bias is None else tf.reduce_sum(rows.values * bias, axis=own_axes(rows))
         return [self.transpose(rows, places)], constant
 

@@ -12,6 +12,7 @@ from .. import checks
 from ..chains import Link, is_exactly, links_of
 from ..logits import class_labels, require_logit_structure, require_logit_values
 from ..model import Model
+from ..networks.orthogonal import MaxMin, OrthogonalConv2D, OrthogonalDense
 from .spectral import convolution_norm, matrix_norm
 
 L = keras.layers
@@ -76,7 +77,8 @@ def lipschitz(model: Model | keras.Model) -> tuple[np.ndarray, dict[str, float]]
 
     It knows what these layers of Keras compute, in float32 or float64, with or without a bias and low-rank adaptation,
     and no others, subclasses of them among those: Conv2D and Dense, linear or with ReLU, have their spectral norm, that
-    of the real operator with its padding and groups at its input size, by Lanczos iteration in float64 (ARPACK);
+    of the real operator with its padding and groups at its input size, by Lanczos iteration in float64 (ARPACK), and so
+    have orthogonal ones, whose norm is not taken to be 1; MaxMin has 1;
     MaxPooling2D over disjoint windows, Flatten, Dropout (at rest, as it evaluates) and Activation, linear or ReLU, have
     1; AveragePooling2D over disjoint windows has 1 / sqrt(pixels of a window); ReLU has 1, or its slope below zero if
     that is larger.
@@ -95,7 +97,8 @@ def lipschitz(model: Model | keras.Model) -> tuple[np.ndarray, dict[str, float]]
         raise ValueError(f'a certificate needs a network that takes images as they are; {net.name} rounds them to '
                          f'{net.inputs[0].dtype}')
     last = links[-1].layer if links else net
-    if not is_exactly(last, L.Dense) or not _is_one_of(last.activation, LINEAR):
+    is_dense = is_exactly(last, L.Dense) or is_exactly(last, OrthogonalDense)
+    if not is_dense or not _is_one_of(last.activation, LINEAR):
         raise ValueError(f'a certificate needs a network that ends in a dense layer without activation; {last.name} is '
                          'not one')
     _require_numbers_as_they_are(last)
@@ -197,4 +200,5 @@ def _of_convolution(link: Link) -> float:
 _CONSTANTS: dict[type[keras.Layer], Callable[[Link], float]] = {
     L.Conv2D: _of_convolution, L.Dense: _of_dense, L.MaxPooling2D: _of_max_pooling,
     L.AveragePooling2D: _of_average_pooling, L.ReLU: _of_relu, L.Activation: _of_activation,
+    OrthogonalConv2D: _of_convolution, OrthogonalDense: _of_dense, MaxMin: _of_nothing_but_order,
     L.Flatten: _of_nothing_but_order, L.Dropout: _of_nothing_but_order}

@@ -11,9 +11,10 @@ import numpy as np
 
 from ..checks import count, flag
 from ..types import BiasMode, shown
+from .descriptions import LARGEST_KERNEL
 from .initializers import InitPolicy
 from .network import CountedLayer, Network, originals_names, variables_of
-from .simple_sequential import BN_EPSILON, BN_MOMENTUM, LARGEST_KERNEL, require_bias_mode
+from .simple_sequential import BN_EPSILON, BN_MOMENTUM, require_bias_mode
 
 MOST_UNITS = 1000
 

@@ -12,9 +12,10 @@ from keras import ops
 
 from ..checks import count, flag
 from ..types import shown
+from .descriptions import LARGEST_KERNEL
 from .initializers import InitPolicy
 from .network import CountedLayer, Network, originals_names, variables_of
-from .simple_sequential import BN_EPSILON, BN_MOMENTUM, LARGEST_KERNEL
+from .simple_sequential import BN_EPSILON, BN_MOMENTUM
 
 STAGES = 3
 FIRST_WIDTH = 16

@@ -11,6 +11,7 @@ from ..registry import make
 from ..types import shown
 from .adversarial import Adversarial
 from .base import Objective
+from .certified import Certified
 from .cross_entropy import CrossEntropy
 from .curve import Curve
 from .fgsm_rs import FGSMRS
@@ -32,6 +33,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     'n-fgsm': NFGSM,
     'free': Free,
     'mma': MMA,
+    'certified': Certified,
     'curve': Curve,
 }
 """Names of objectives, for config files."""
@@ -80,8 +82,8 @@ def adversarial_part(objective: Any) -> Adversarial | None:
 
 
 __all__ = [
-    'Adversarial', 'CrossEntropy', 'Curve', 'Distances', 'FGSMRS', 'ForwardPass', 'Free', 'LargeMargin', 'MMA', 'NFGSM',
-    'OBJECTIVES', 'Objective', 'ReleasedLargeMargin', 'Weighted', 'adversarial_part', 'boundary_distances',
-    'forward_pass', 'large_margin_losses', 'layers_of', 'objective_of', 'released_distances',
+    'Adversarial', 'Certified', 'CrossEntropy', 'Curve', 'Distances', 'FGSMRS', 'ForwardPass', 'Free', 'LargeMargin',
+    'MMA', 'NFGSM', 'OBJECTIVES', 'Objective', 'ReleasedLargeMargin', 'Weighted', 'adversarial_part',
+    'boundary_distances', 'forward_pass', 'large_margin_losses', 'layers_of', 'objective_of', 'released_distances',
     'released_large_margin_losses', 'twice_differentiable_moments',
 ]
