@@ -9,7 +9,7 @@ import core
 
 FLAGS = {
     'like': 'exper-quickstart-digits',
-    'E': 100,
+    'E': 30,
     'archive': 10,
     'model.description': [
         ['OC', 16, [2, 2]],

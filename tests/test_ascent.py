@@ -23,8 +23,8 @@ NETWORK = {'description': [['C', 4, [3, 3]], ['P'], ['F', 10, {'act': False}]], 
            'opt': 'adam'}
 ASCENT = {
     **FLAGS, 'train_mode': TrainMode.ASCENT, 'lr': ('ascent', 0.01, 0.03), 'train_N': 200, 'B': 20, 'E': 30,
-    'model': NETWORK, 'ascent': {'steps': 12, 'rounds': 2, 'batch': 20, 'active': 50, 'fitted': 0.1}, 'archive': 10, 'print': False,
-    'threads': 1}
+    'model': NETWORK, 'ascent': {'steps': 12, 'rounds': 2, 'batch': 20, 'active': 50, 'fitted': 0.1}, 'archive': 10,
+    'print': False, 'threads': 1}
 
 
 @pytest.fixture(scope='module')

@@ -86,8 +86,8 @@ FLAGS: dict[str, Flag] = {
         'its width; `ensemble` is several of these as one, `curve` the way from one to another', recorded=True),
     'model': Flag(
         None, instance(dict), "a dictionary with the network's description",
-        'of `simple_sequential`: `description`, `bias_mode`, `init`, `act_type` (`relu`, `linear`, `relu2`); of '
-        '`residual`: `widths`, `repeats`, `batch_norm`, `num_labels`, `bias_mode`, `init`; of `wide_residual`: '
+        'of `simple_sequential`: `description`, `bias_mode`, `init`, `act_type` (`relu`, `linear`, `relu2`, `maxmin`); '
+        'of `residual`: `widths`, `repeats`, `batch_norm`, `num_labels`, `bias_mode`, `init`; of `wide_residual`: '
         '`depth`, `widen`, `num_labels`, `standardise`, `init`; of `ensemble`: `members`, a list of dictionaries of '
         '`arch` and `model`; of `curve`: `of`, one such dictionary, `bends`, `chain`, `start`, `t`; of all: '
         '`weight_decay`, `opt`, `schedule`, `clip_norm`',
@@ -110,7 +110,7 @@ FLAGS: dict[str, Flag] = {
         'cross-entropy', instance(str, dict, list, tuple),
         "an objective's name, a dictionary of its 'type' and arguments, or a list of such",
         "what training minimises: `'cross-entropy'`, `'large-margin'`, `'large-margin-released'`, `'mma'`, "
-        "`'adversarial'`, `'fgsm-rs'`, `'n-fgsm'`, `'free'`, `'curve'`, or a weighted sum of several"),
+        "`'adversarial'`, `'fgsm-rs'`, `'n-fgsm'`, `'free'`, `'certified'`, `'curve'`, or a weighted sum of several"),
     'augment': Flag(
         None, optional(name_in(AUGMENTATIONS)), lambda: f"None, or {' or '.join(map(repr, AUGMENTATIONS))}",
         'how training changes images: `crop-flip` shifts and mirrors them'),
