@@ -23,7 +23,7 @@ MODELS = ['types', '_tensorflow', 'in_graphs', 'checks', 'registry', 'logits', '
           'networks.initializers', 'networks.network', 'networks.orthogonal', 'networks.descriptions',
           'networks.simple_sequential', 'networks.residual', 'networks.by_width', 'networks.wide_residual',
           'networks.ensemble', 'networks.curve', 'networks.keras_network', 'stored', 'statistics', 'steps', 'model',
-          'ascent', 'ascent.spheres', 'ascent.dual', 'ascent.model', 'architectures', 'torch_weights',
+          'ascent', 'ascent.attempts', 'ascent.spheres', 'ascent.dual', 'ascent.model', 'architectures', 'torch_weights',
           'measures.spectral', 'measures.norm_margins', 'measures.certificate', 'certificates',
           'certificates.rounding', 'certificates.windows', 'certificates.rules', 'certificates.sliding',
           'certificates.linear', 'certificates.nonlinear', 'certificates.layers', 'certificates.graph',

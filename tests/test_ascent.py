@@ -14,7 +14,8 @@ from core import UserError
 from core.plotting.histories import read_runs
 from core.workdir import Workdir
 from models import BiasMode, MarginAscentLR, TrainMode, build_model
-from models.ascent.model import AscentModel, Attempt, Options, batches, gaps_of, smoothed
+from models.ascent.attempts import Attempt, Options, batches, gaps_of, smoothed
+from models.ascent.model import AscentModel
 from models.ascent.spheres import normalise
 from models.margins import margins
 from models.measures.kkt import KKTMeter
