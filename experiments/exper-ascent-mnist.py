@@ -2,6 +2,10 @@
 
     ./run.sh exper-ascent-mnist --gpu 0
     ./plot.sh figure-time-to-margin logs/exper-ascent-mnist/DATE
+
+Two epochs of Adam, from which ascent brings home the last 445 images. With --seed 1, on 2 CPU cores: past the margin of
+a constant rate after the paper's 10,000 epochs, 1.8e-4, in epoch 6, after 10 minutes, and past that of the loss-based
+rate, 1.2e-3, in epoch 23, after 31.
 """
 
 import core
