@@ -304,7 +304,7 @@ class MarginAscentLR(LRScheduler):
             raise NumericalFailure(
                 f"after {self.patience} epochs of warm-up the accuracy is {100 * stats['acc']:.2f} % and the loss "
                 f"{stats['loss']:.2e}, and margin ascent starts where all training images are fitted; give the warm-up "
-                'another rate or optimizer, or lr a larger patience')
+                'another rate or optimizer, lr a larger patience, or ascent a share of images that may be misfit')
         return Decision('go', self._first_rate())
 
 

@@ -214,6 +214,22 @@ def test_misfit_images_come_home_by_ascent_where_it_may_start_with_them():
     assert accepted[-1]['acc'] == 1 and accepted[-1]['q_bar2_min'] > 0
 
 
+def test_weights_that_are_set_anew_and_do_not_fit_are_warmed_up_again(run, digits):
+    place, _ = run
+    x, y = digits.train[0][:200], digits.train[1][:200]
+    model = build_model('simple_sequential', (8, 8, 1), TrainMode.ASCENT, 1, **NETWORK)
+    unfitted = model.weights()
+    model.restore(place.find_model(30))
+    model.ascend({'steps': 2, 'batch': 20, 'active': 50}, x, y)
+    assert model.is_fitted
+    model.train_epoch(x, y, np.arange(200), 20, 1e-4, seed=[1])
+    assert model.get_stats(((x, y), (x, y)))[0]['sharpness'] > 0
+    model.set_weights(unfitted)
+    model.train_epoch(x, y, np.arange(200), 20, 1e-4, seed=[2])
+    stats = model.get_stats(((x, y), (x, y)))[0]
+    assert stats['sharpness'] == 0 and not model.is_fitted
+
+
 def test_each_active_image_comes_once_before_any_comes_again():
     rows = batches(np.arange(100, 147), 6, 20, [1, 2, 0])
     assert rows.shape == (6, 20) and rows.min() >= 100

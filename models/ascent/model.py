@@ -36,7 +36,7 @@ TRIED = 16
 
 
 class AscentModel(Model):
-    """A model that is trained by margin ascent, once it fits its training images.
+    """A model that is trained by margin ascent, once it fits its training images, or nearly all of them.
 
     Until then an epoch is one of any other training, with a model's optimizer and objective: the warm-up. An epoch of
     ascent takes steps on the active images alone, and ends in the mean of the weights on its way. Whoever judges it
@@ -114,8 +114,8 @@ class AscentModel(Model):
             float64 [steps], the loss of each step of the warm-up, or -F_beta of the batch of each of ascent.
 
         Raises:
-            NumericalFailure: see ``Model.train_epoch``; or the smoothed margin of the active images fell, and with it
-                that of all.
+            NumericalFailure: see ``Model.train_epoch`` and ``Attempt``; or the smoothed margin of the active images
+                fell, and with it that of all.
             ValueError: see ``Model.train_epoch``.
         """
         x, y = tensors(x, y)
@@ -214,11 +214,11 @@ class AscentModel(Model):
         self._q, self._attempt = self._kept_q, None
 
     def restore_state(self, state: Mapping[str, np.ndarray]) -> None:
-        self._q = None
+        self._q = self._attempt = None
         super().restore_state(state)
 
     def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        self._q = None
+        self._q = self._attempt = None
         super().set_weights(weights)
 
     def restore(self, path: Any) -> None:
